@@ -1,0 +1,1 @@
+//! Talk to the daemon: a blocking connection, and the `noxctl` that uses it.

@@ -1,0 +1,74 @@
+//! The methods: what each is called, what it takes and what it gives.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::types::{
+    CreateParams, CreateResult, DaemonInfo, Deleted, ExecParams, ExecResult, Health, NoParams,
+    PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList, SandboxRef, Shutdown,
+    Touched,
+};
+
+/// A method that a client can call.
+pub trait Method {
+    /// Its name on the wire.
+    const NAME: &'static str;
+    /// What it does, in a line.
+    const SUMMARY: &'static str;
+    /// Its params, an object.
+    type Params: Serialize + DeserializeOwned + Send + 'static;
+    /// Its result.
+    type Result: Serialize + DeserializeOwned + Clone + Send + 'static;
+}
+
+macro_rules! methods {
+    ($($marker:ident = $name:literal ($params:ty) -> $result:ty, $summary:literal;)+) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $summary)]
+            #[derive(Debug, Clone, Copy)]
+            pub enum $marker {}
+
+            impl Method for $marker {
+                const NAME: &'static str = $name;
+                const SUMMARY: &'static str = $summary;
+                type Params = $params;
+                type Result = $result;
+            }
+        )+
+
+        /// The name of every method, in the order of the wire page.
+        pub const NAMES: &[&str] = &[$($name,)+];
+
+        #[cfg(feature = "openrpc")]
+        pub(crate) fn describe_all(document: &mut crate::openrpc::Document) {
+            $(document.method::<$marker>();)+
+        }
+    };
+}
+
+methods! {
+    HealthCheck = "health" (NoParams) -> Health,
+        "Says whether the daemon is well, and what isolates its sandboxes.";
+    RpcDiscover = "rpc.discover" (NoParams) -> serde_json::Value,
+        "Gives the OpenRPC document that describes these methods.";
+    SandboxCreate = "sandbox.create" (CreateParams) -> CreateResult,
+        "Makes a sandbox, or keeps the one of that session id and gives it a new time to live.";
+    SandboxGet = "sandbox.get" (SandboxRef) -> SandboxInfo,
+        "Describes one sandbox.";
+    SandboxListAll = "sandbox.list" (NoParams) -> SandboxList,
+        "Describes the caller's sandboxes.";
+    SandboxTouch = "sandbox.touch" (SandboxRef) -> Touched,
+        "Starts a sandbox's time to live anew.";
+    SandboxDelete = "sandbox.delete" (SandboxRef) -> Deleted,
+        "Kills what runs in a sandbox and removes it with its files.";
+    SandboxExec = "sandbox.exec" (ExecParams) -> ExecResult,
+        "Runs a command in a sandbox to its end.";
+    PolicyGet = "policy.get" (NoParams) -> PolicyInfo,
+        "Gives the policy in force.";
+    PolicyCheckOne = "policy.check" (PolicyCheckParams) -> PolicyCheck,
+        "Says what the policy makes of a command or a path, and runs nothing.";
+    DaemonInfoGet = "daemon.info" (NoParams) -> DaemonInfo,
+        "Describes the daemon.";
+    DaemonShutdown = "daemon.shutdown" (NoParams) -> Shutdown,
+        "Ends the daemon as SIGTERM does, after answering.";
+}

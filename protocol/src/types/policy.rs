@@ -1,0 +1,108 @@
+//! What may run, and where paths lead.
+
+use serde::{Deserialize, Serialize};
+
+/// How far the command policy reaches.
+///
+/// ```json
+/// "everywhere"
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+pub enum CommandScope {
+    /// A blocked command must not run however it is reached.
+    #[default]
+    Everywhere,
+    /// Only the command that the caller names is checked; what it starts is left alone.
+    Direct,
+}
+
+/// Which way round the command list is meant.
+///
+/// ```json
+/// "block"
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+pub enum ListMode {
+    /// Everything runs but what is listed in `block`.
+    Block,
+    /// Nothing runs but what is listed in `allow`.
+    Allow,
+}
+
+/// Result of `policy.get`.
+///
+#[doc = concat!("```json\n", include_str!("../../golden/policy_info.json"), "```")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+pub struct PolicyInfo {
+    /// The policy file, or null for the built-in policy.
+    pub file: Option<String>,
+    /// How far the command policy is meant to reach.
+    pub commands: CommandScope,
+    /// Which list decides.
+    pub mode: ListMode,
+    /// Names that must not run; `*` at the end stands for any rest.
+    pub block: Vec<String>,
+    /// Names that may run, where the mode is `allow`.
+    pub allow: Vec<String>,
+    /// Variables of the daemon's own environment that commands see.
+    pub env_passthrough: Vec<String>,
+    /// Settings that this daemon does not enforce in full.
+    pub not_enforced: Vec<SettingGap>,
+}
+
+/// A setting that is enforced only in part.
+///
+#[doc = concat!("```json\n", include_str!("../../golden/setting_gap.json"), "```")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+pub struct SettingGap {
+    /// The setting.
+    pub setting: String,
+    /// What is not enforced.
+    pub why: String,
+}
+
+/// Params of `policy.check`: exactly one of `cmd`, `path` and `pathBase64`.
+///
+#[doc = concat!("```json\n", include_str!("../../golden/policy_check_params.json"), "```")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+pub struct PolicyCheckParams {
+    /// The command and its arguments, as an exec would take them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmd: Option<Vec<String>>,
+    /// A file path, as a file method would take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The same in base64, where it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_base64: Option<String>,
+}
+
+/// Result of `policy.check`.
+///
+#[doc = concat!("```json\n", include_str!("../../golden/policy_check.json"), "```")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+pub struct PolicyCheck {
+    /// Whether it may be used; a path always may, it is redirected where it leads outside.
+    pub allowed: bool,
+    /// The rule that decided, if one did.
+    pub rule: Option<String>,
+    /// The policy setting that the rule stands in.
+    pub setting: Option<String>,
+    /// The program that would run, or the path in the sandbox that would be used; null where there is none.
+    pub resolved: Option<String>,
+    /// Whether the path led outside and was redirected into the workspace.
+    #[serde(default)]
+    pub redirected: bool,
+}

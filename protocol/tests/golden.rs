@@ -1,0 +1,80 @@
+//! The bytes on the wire: every type reads its checked-in example and writes
+//! the same JSON back. A change that breaks one of these breaks clients.
+
+use std::collections::BTreeSet;
+
+use noxrunner_protocol::RpcError;
+use noxrunner_protocol::types::{
+    CreateParams, CreateResult, DaemonInfo, Deleted, Denial, ExecParams, ExecResult, Health,
+    Isolation, LimitStatus, MissingFeature, PolicyCheck, PolicyCheckParams, PolicyInfo,
+    ResourceUsage, SandboxInfo, SandboxList, SandboxRef, SettingGap, Shutdown, Touched, Usage,
+};
+use serde_json::Value;
+
+macro_rules! golden {
+    ($($name:ident: $type:ty,)+) => {
+        $(
+            #[test]
+            fn $name() {
+                let text = include_str!(concat!("../golden/", stringify!($name), ".json"));
+                let read: $type = serde_json::from_str(text).unwrap();
+                let written = serde_json::to_value(&read).unwrap();
+                assert_eq!(written, serde_json::from_str::<Value>(text).unwrap());
+            }
+        )+
+
+        #[test]
+        fn every_golden_file_is_tested() {
+            let tested: BTreeSet<String> = [$(concat!(stringify!($name), ".json")),+]
+                .into_iter().map(str::to_owned).collect();
+            let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
+            let files: BTreeSet<String> = std::fs::read_dir(dir).unwrap()
+                .map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+            assert_eq!(files, tested);
+        }
+    };
+}
+
+golden! {
+    rpc_error: RpcError,
+    health: Health,
+    daemon_info: DaemonInfo,
+    shutdown: Shutdown,
+    exec_params: ExecParams,
+    exec_result: ExecResult,
+    denial: Denial,
+    resource_usage: ResourceUsage,
+    isolation: Isolation,
+    missing_feature: MissingFeature,
+    policy_info: PolicyInfo,
+    setting_gap: SettingGap,
+    policy_check_params: PolicyCheckParams,
+    policy_check: PolicyCheck,
+    sandbox_ref: SandboxRef,
+    create_params: CreateParams,
+    create_result: CreateResult,
+    limit_status: LimitStatus,
+    usage: Usage,
+    sandbox_info: SandboxInfo,
+    sandbox_list: SandboxList,
+    touched: Touched,
+    deleted: Deleted,
+}
+
+#[test]
+fn params_left_out_have_their_documented_defaults() {
+    let exec: ExecParams = serde_json::from_str(r#"{"sessionId":"s","cmd":["ls"]}"#).unwrap();
+    assert_eq!(exec, ExecParams::new("s".parse().unwrap(), vec!["ls".to_owned()]));
+    assert_eq!((exec.workdir.as_str(), exec.timeout_seconds.get()), ("/workspace", 30.0));
+    let create: CreateParams = serde_json::from_str(r#"{"sessionId":"s"}"#).unwrap();
+    assert_eq!(create, CreateParams::new("s".parse().unwrap()));
+    assert_eq!(create.ttl_seconds.get(), 900);
+}
+
+#[test]
+fn an_unknown_param_is_refused_by_name() {
+    let error = serde_json::from_str::<ExecParams>(r#"{"sessionId":"s","cmd":["ls"],"timeout":3}"#)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("unknown field `timeout`"), "{error}");
+}
