@@ -1,0 +1,101 @@
+//! Starting a command and learning whether it started.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::{Pid, pipe2, read};
+
+use crate::message::{Exec, ExecId, ExecStep};
+use crate::sys;
+
+/// A command between its clone and its execve.
+///
+/// It holds what the child reads and the stack the child runs on. Both may go
+/// only at the end of file of the failure pipe: the kernel gives a process new
+/// memory, or takes it away, before it closes its descriptors.
+pub(crate) struct Launched {
+    pub(crate) id: ExecId,
+    pub(crate) pid: Pid,
+    failure: OwnedFd,
+    wrote: Option<(ExecStep, i32)>,
+    stack: sys::Stack,
+    _launch: Box<sys::Launch>,
+}
+
+/// Whether a command got as far as its own code.
+pub(crate) enum Progress {
+    /// Not known yet.
+    Launching,
+    /// It executes, or ended without a word on the way there.
+    Started,
+    /// It could not.
+    Failed(ExecStep, i32),
+}
+
+/// Stacks of earlier launches, ready for the next.
+#[derive(Default)]
+pub(crate) struct Launcher {
+    stacks: Vec<sys::Stack>,
+}
+
+/// More than this many launches at once is rare; what is beyond is unmapped.
+const STACKS_KEPT: usize = 8;
+
+impl Launcher {
+    /// Starts a command. It does not wait for the child, not even for its execve.
+    pub(crate) fn launch(
+        &mut self,
+        exec: Exec,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Launched, (ExecStep, Errno)> {
+        let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else {
+            return Err((ExecStep::Descriptors, Errno::EBADMSG));
+        };
+        let prepare = |errno| (ExecStep::Prepare, errno);
+        let stack = match self.stacks.pop() {
+            Some(stack) => stack,
+            None => sys::Stack::new().map_err(prepare)?,
+        };
+        let (failure, child_end) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(prepare)?;
+        let numbers = [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()];
+        let Exec { id, workdir, programs, argv, env } = exec;
+        let launch = sys::Launch::new(workdir, programs, argv, env, numbers, child_end.as_raw_fd());
+        let pid = sys::clone_and_exec(&launch, &stack).map_err(|e| (ExecStep::Clone, e))?;
+        // Dropping this side's copies now is what lets the pipe's end be seen, and the command's too.
+        Ok(Launched { id, pid, failure, wrote: None, stack, _launch: launch })
+    }
+
+    /// Takes back what a launch held. Only after [`Launched::progress`] said more than `Launching`.
+    pub(crate) fn recycle(&mut self, launched: Launched) {
+        if self.stacks.len() < STACKS_KEPT {
+            self.stacks.push(launched.stack);
+        }
+    }
+}
+
+impl Launched {
+    /// Readable once there is something to learn.
+    pub(crate) fn failure_pipe(&self) -> BorrowedFd<'_> {
+        self.failure.as_fd()
+    }
+
+    /// What is known by now.
+    pub(crate) fn progress(&mut self) -> Progress {
+        loop {
+            let mut bytes = [0; sys::FAILURE_BYTES];
+            match read(&self.failure, &mut bytes) {
+                Ok(0) => {
+                    return match self.wrote {
+                        None => Progress::Started,
+                        Some((step, errno)) => Progress::Failed(step, errno),
+                    };
+                }
+                // The child still runs; its end is what frees its stack.
+                Ok(_) => self.wrote = Some(sys::decode_failure(bytes)),
+                Err(Errno::EINTR) => {}
+                Err(_) => return Progress::Launching,
+            }
+        }
+    }
+}
