@@ -1,2 +1,33 @@
-//! The daemon.
+//! `noxrunnerd`: owns every local sandbox of one user on one machine.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`config`] | what the daemon is told when it starts |
+//! | [`run`] | its life: lock, socket, adoption, service, end |
+//! | [`serve`] | connections in, answers out |
+//! | [`daemon`] | its state, and the life of its sandboxes |
+//! | [`policy`] | what may run, and where paths lead |
+//! | [`sandbox`] | where sandboxes live, how long, and what is in them |
+//! | [`exec`] | running commands, by way of the crate `noxrunner-init` |
+//! | [`reaper`] | expiry |
+//! | [`tree`] | directory trees that somebody else may be writing |
+//! | [`error`] | what can go wrong with a call, and how clients hear of it |
+//!
+//! An exec goes one way: serve → policy (`Approved`) → sandbox (`plan`) →
+//! exec → init. Only events come back, and one cancel.
 #![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod error;
+pub mod exec;
+pub mod lock;
+pub mod logging;
+pub mod policy;
+pub mod reaper;
+pub mod run;
+pub mod sandbox;
+pub mod serve;
+pub mod tree;
+pub mod warning;

@@ -1,0 +1,99 @@
+//! What the daemon is told when it starts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use noxrunner_protocol::socket;
+
+/// Owns local sandboxes for NoxRunner clients.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "noxrunnerd", version, about, max_term_width = 100)]
+pub struct Config {
+    /// Serve sandboxes on this machine, for development and tests
+    #[arg(long)]
+    pub local_test: bool,
+
+    /// Socket to listen on [default: $NOXRUNNER_SOCKET, $XDG_RUNTIME_DIR/noxrunner/noxrunnerd.sock,
+    /// for root /run/noxrunner/noxrunnerd.sock, else /tmp/noxrunner-UID/noxrunnerd.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Directory in which the sandboxes' directories are made
+    #[arg(long, value_name = "DIR", default_value = "/tmp")]
+    pub base_dir: PathBuf,
+
+    /// Command policy, a TOML file
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
+    /// End after this long without a sandbox and without a client (600, 10m)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub idle_exit: Option<Duration>,
+
+    /// Remove sandbox directories without a manifest that nobody used for this long
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub stale_after: Duration,
+
+    /// Remove all sandboxes when ending
+    #[arg(long)]
+    pub ephemeral: bool,
+
+    /// How log lines are written on stderr
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub log_format: LogFormat,
+
+    /// Least severe log lines to write
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: tracing::Level,
+
+    /// Leave the session and process group of whoever starts it
+    #[arg(long, hide = true)]
+    pub detach: bool,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// The socket to listen on.
+    pub fn socket(&self, env: impl Fn(&str) -> Option<OsString>, uid: u32) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| socket::default_path(env, uid))
+    }
+}
+
+/// A length of time, above zero: seconds, or as `90s`, `10m`, `24h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let explain = || format!("{text:?} is no length of time: write seconds, or as in 90s, 10m or 24h");
+    let duration = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|d| Duration::try_from(d).ok())
+            .ok_or_else(explain)?,
+    };
+    if duration.is_zero() { Err(explain()) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time() {
+        for (text, seconds) in [("600", 600), ("90s", 90), ("10m", 600), ("24h", 86_400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "0", "-1", "-1s", "soon", "0s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The daemon's state, and the life of its sandboxes: made, renewed, cleared away, adopted.
+//!
+//! Whatever must finish once begun (a create, a delete, an expiry) runs in a
+//! task of the daemon's own: a call is dropped when its client hangs up.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use noxrunner_protocol::SessionId;
+use noxrunner_protocol::types::{CreateParams, Lease, Network};
+use tokio::sync::watch;
+use tokio::task::{JoinError, spawn_blocking};
+
+use crate::clock::Moment;
+use crate::config::Config;
+use crate::error::CallError;
+use crate::exec::Engine;
+use crate::policy::Policy;
+use crate::sandbox::adopt::{self, Sweep};
+use crate::sandbox::dir::SandboxDir;
+use crate::sandbox::registry::{Entry, Leaving, Place, Registry};
+use crate::sandbox::{Base, HostEnvironment, Key, Sandbox, Settings};
+
+/// Everything that handlers share.
+#[derive(Debug)]
+pub struct Daemon {
+    /// What it was told at start.
+    pub config: Config,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// The user it runs as.
+    pub uid: u32,
+    /// When it started.
+    pub started: Moment,
+    /// Its sandboxes.
+    pub registry: Arc<Registry>,
+    /// What starts their inits.
+    pub engine: Arc<Engine>,
+    /// What may run.
+    pub policy: Policy,
+    /// What commands see of its own environment.
+    pub host: HostEnvironment,
+    /// How many clients are connected.
+    pub connections: watch::Sender<usize>,
+    /// True once it is to end.
+    pub stop: watch::Sender<bool>,
+}
+
+/// A task of ours panicked or was cancelled; both only happen while the runtime ends.
+pub(crate) fn joined<T>(outcome: Result<T, JoinError>) -> Result<T, CallError> {
+    outcome.map_err(|_| CallError::Stopping)
+}
+
+impl Daemon {
+    /// Makes a sandbox, or renews the one that exists. The flag says which.
+    ///
+    /// # Errors
+    /// Why there is none; then nothing is left of it.
+    pub async fn create(
+        self: &Arc<Self>,
+        owner: u32,
+        params: CreateParams,
+    ) -> Result<(Arc<Sandbox>, bool), CallError> {
+        check_create(&params)?;
+        let daemon = Arc::clone(self);
+        joined(tokio::spawn(async move { daemon.create_or_renew(owner, &params).await }).await)?
+    }
+
+    /// The sandbox of that name as it is, or a new one with defaults.
+    ///
+    /// # Errors
+    /// As [`Daemon::create`].
+    pub async fn find_or_create(
+        self: &Arc<Self>,
+        caller: u32,
+        id: &SessionId,
+    ) -> Result<Arc<Sandbox>, CallError> {
+        if let Ok(sandbox) = self.registry.find(caller, id).await {
+            return Ok(sandbox);
+        }
+        let (daemon, id) = (Arc::clone(self), id.clone());
+        let made = tokio::spawn(async move {
+            let params = CreateParams::new(id.clone());
+            let key = Key { owner: caller, id };
+            // An exec never changes the time to live of what is there already.
+            match daemon.registry.entry(&key, |_| ()).await {
+                Entry::Exists(sandbox) => Ok(sandbox),
+                Entry::Vacant(place) => daemon.make(place, key, &params).await,
+            }
+        });
+        joined(made.await)?
+    }
+
+    async fn create_or_renew(
+        &self,
+        owner: u32,
+        params: &CreateParams,
+    ) -> Result<(Arc<Sandbox>, bool), CallError> {
+        let key = Key { owner, id: params.session_id.clone() };
+        let renew = |sandbox: &Sandbox| {
+            sandbox.change(|settings| settings.renew(params, Moment::now()));
+        };
+        match self.registry.entry(&key, renew).await {
+            Entry::Vacant(place) => Ok((self.make(place, key, params).await?, true)),
+            Entry::Exists(sandbox) => {
+                save(&sandbox).await?;
+                Ok((sandbox, false))
+            }
+        }
+    }
+
+    async fn make(
+        &self,
+        place: Place,
+        key: Key,
+        params: &CreateParams,
+    ) -> Result<Arc<Sandbox>, CallError> {
+        if *self.stop.borrow() {
+            return Err(CallError::Stopping);
+        }
+        let (base, id) = (self.config.base_dir.clone(), key.id.clone());
+        let dir = joined(spawn_blocking(move || SandboxDir::create(&base, &id)).await)??;
+        let now = Moment::now();
+        let settings = Settings::new(params, now);
+        let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, settings));
+        let (saved, init) = tokio::join!(save(&sandbox), sandbox.init(&self.engine));
+        if let Err(error) = saved.and(init.map_err(CallError::from)) {
+            sandbox.end().await;
+            let left = joined(spawn_blocking(move || sandbox.dir.remove()).await)?;
+            if let Err(left) = left {
+                tracing::error!(error = %left, "cannot remove what a failed create left");
+            }
+            return Err(error);
+        }
+        tracing::info!(session = %sandbox.key.id, dir = %sandbox.dir.path().display(), "created");
+        place.fill(Arc::clone(&sandbox));
+        Ok(sandbox)
+    }
+
+    /// Starts a sandbox's time to live anew.
+    ///
+    /// # Errors
+    /// Where there is no such sandbox, or its manifest cannot be written.
+    pub async fn touch(
+        self: &Arc<Self>,
+        caller: u32,
+        id: &SessionId,
+    ) -> Result<Arc<Sandbox>, CallError> {
+        let sandbox = self.registry.touch(caller, id).await.map_err(CallError::lookup(id))?;
+        save(&sandbox).await?;
+        Ok(sandbox)
+    }
+
+    /// Deletes a sandbox with everything in it.
+    ///
+    /// # Errors
+    /// Where there is no such sandbox, or something of it could not be removed.
+    pub async fn delete(self: &Arc<Self>, caller: u32, id: &SessionId) -> Result<(), CallError> {
+        let sandbox = self.registry.find(caller, id).await.map_err(CallError::lookup(id))?;
+        let Some(leaving) = self.registry.remove(&sandbox) else {
+            return Err(CallError::Deleted(id.to_string()));
+        };
+        tracing::info!(session = %id, "deleting");
+        joined(tokio::spawn(Arc::clone(self).clear(leaving)).await)?
+    }
+
+    /// Kills what runs in a sandbox that is out of reach, and removes its directory.
+    ///
+    /// # Errors
+    /// What could not be removed; the next start tries again.
+    pub async fn clear(self: Arc<Self>, leaving: Leaving) -> Result<(), CallError> {
+        let sandbox = Arc::clone(&leaving.sandbox);
+        let marked = spawn_blocking(move || sandbox.save_deleting()).await;
+        if let Err(error) = joined(marked)? {
+            // Not needed unless this daemon dies in the middle.
+            tracing::warn!(%error, "cannot note a deletion");
+        }
+        leaving.sandbox.end().await;
+        let sandbox = Arc::clone(&leaving.sandbox);
+        let removed = joined(spawn_blocking(move || sandbox.dir.remove()).await)?;
+        if let Err(error) = &removed {
+            let dir = leaving.sandbox.dir.path().display();
+            tracing::error!(%error, %dir, "cannot remove a sandbox's directory");
+        }
+        Ok(removed?)
+    }
+
+    /// Takes over what lies in the base directory: adopts, removes, reports.
+    /// The answer is when to look again.
+    ///
+    /// # Errors
+    /// Where the base directory cannot be read.
+    pub async fn sweep(self: &Arc<Self>) -> Result<Option<Duration>, CallError> {
+        let daemon = Arc::clone(self);
+        let sweep = joined(spawn_blocking(move || daemon.look_around()).await)??;
+        let Sweep { adopted, doomed, reports, next_due } = sweep;
+        for (path, why) in reports {
+            tracing::warn!(path = %path.display(), %why, "left a directory alone");
+        }
+        for sandbox in adopted {
+            let dir = sandbox.dir.path().display().to_string();
+            match self.registry.entry(&sandbox.key, |_| ()).await {
+                Entry::Vacant(place) => {
+                    tracing::info!(session = %sandbox.key.id, dir, "adopted");
+                    place.fill(Arc::new(sandbox));
+                }
+                Entry::Exists(_) => {
+                    tracing::warn!(path = dir, "left a directory alone: its session has another");
+                }
+            }
+        }
+        // A large tree is no reason to let clients wait.
+        drop(spawn_blocking(move || {
+            for (dir, why) in doomed {
+                match dir.remove() {
+                    Ok(()) => tracing::info!(dir = %dir.path().display(), why, "removed"),
+                    Err(error) => {
+                        tracing::error!(%error, dir = %dir.path().display(), "cannot remove a directory");
+                    }
+                }
+            }
+        }));
+        Ok(next_due)
+    }
+
+    fn look_around(&self) -> std::io::Result<Sweep> {
+        let base = Base { path: &self.config.base_dir, uid: self.uid };
+        adopt::sweep(&base, Moment::now(), self.config.stale_after)
+    }
+
+    /// Ends every command and every sandbox's init. The sandboxes stay, unless they are to go with the daemon.
+    pub async fn end(self: &Arc<Self>) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for sandbox in self.registry.visible(0) {
+            let leaving =
+                if self.config.ephemeral { self.registry.remove(&sandbox) } else { None };
+            let daemon = Arc::clone(self);
+            tasks.spawn(async move {
+                match leaving {
+                    // What cannot be removed is logged there, and removed by the next start.
+                    Some(leaving) => drop(daemon.clear(leaving).await),
+                    None => sandbox.end().await,
+                }
+            });
+        }
+        tasks.join_all().await;
+    }
+}
+
+async fn save(sandbox: &Arc<Sandbox>) -> Result<(), CallError> {
+    let sandbox = Arc::clone(sandbox);
+    Ok(joined(spawn_blocking(move || sandbox.save()).await)??)
+}
+
+fn check_create(params: &CreateParams) -> Result<(), CallError> {
+    if params.lease == Lease::Connection {
+        return Err(CallError::Unsupported("sandbox.create with a lease"));
+    }
+    if params.pids_limit == Some(0) {
+        return Err(CallError::Invalid("pidsLimit must be at least 1".to_owned()));
+    }
+    match params.network {
+        None | Some(Network::None) => {}
+        // Without network namespaces every sandbox has it, but nobody was asked whether it may.
+        Some(Network::Host) => {
+            return Err(CallError::Unsupported("sandbox.create with network \"host\""));
+        }
+    }
+    crate::policy::check_env(params.env.iter().flatten()).map_err(CallError::Invalid)
+}

@@ -1,0 +1,105 @@
+//! What can go wrong with a call, and the one place that says it to clients.
+
+use std::io;
+
+use noxrunner_protocol::{ErrorKind, RpcError, SessionId};
+
+use crate::exec::EngineError;
+use crate::sandbox::plan::PlanError;
+use crate::sandbox::registry::LookupError;
+use crate::sandbox::workdir::WorkdirError;
+use crate::tree::TreeError;
+
+/// Why a call was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The name leads to no sandbox.
+    #[error("no sandbox {0:?}: {1}")]
+    Lookup(String, LookupError),
+    /// The sandbox was deleted while the call was under way.
+    #[error("the sandbox {0:?} was deleted meanwhile")]
+    Deleted(String),
+    /// A param does not make sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// A param that this version does not know how to honour.
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+    /// The caller may not do this.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// The command's directory cannot be used.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Init or zygote failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The sandbox's directory could not be made or written.
+    #[error("cannot write the sandbox's directory: {0}")]
+    Directory(#[from] io::Error),
+    /// The sandbox's directory could not be removed.
+    #[error("cannot remove the sandbox's directory: {0}")]
+    Removal(#[from] TreeError),
+    /// The daemon is ending.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+impl CallError {
+    pub(crate) fn lookup(id: &SessionId) -> impl Fn(LookupError) -> Self {
+        move |why| Self::Lookup(id.to_string(), why)
+    }
+}
+
+impl From<CallError> for RpcError {
+    fn from(error: CallError) -> Self {
+        let message = error.to_string();
+        let (kind, hint) = match error {
+            CallError::Lookup(_, LookupError::NotFound) | CallError::Deleted(_) => {
+                (ErrorKind::SandboxNotFound, "create it with sandbox.create; it may have expired")
+            }
+            CallError::Lookup(_, LookupError::Ambiguous) => {
+                (ErrorKind::Conflict, "call as the user who owns the one you mean")
+            }
+            CallError::Invalid(_) => (ErrorKind::InvalidArgument, ""),
+            CallError::Unsupported(_) => (ErrorKind::Unsupported, "health lists what this daemon cannot do"),
+            CallError::Unauthorized(_) => (ErrorKind::Unauthorized, "ask the user who runs the daemon, or root"),
+            CallError::Plan(PlanError::Workdir(WorkdirError::NotADirectory(_))) => {
+                (ErrorKind::Conflict, "name a directory, or one that does not exist yet")
+            }
+            CallError::Plan(PlanError::Workdir(WorkdirError::LeadsOut(_))) => {
+                (ErrorKind::PathDenied, "name a directory inside the sandbox")
+            }
+            CallError::Plan(PlanError::Workdir(WorkdirError::Os(..)) | PlanError::Name(_)) => {
+                (ErrorKind::Internal, "the daemon's log says more")
+            }
+            CallError::Engine(EngineError::TooLarge) => {
+                (ErrorKind::InvalidArgument, "pass large data on standard input or in a file")
+            }
+            CallError::Engine(EngineError::ZygoteGone) | CallError::Stopping => {
+                (ErrorKind::NotReady, "start the daemon again; unexpired sandboxes keep their files")
+            }
+            CallError::Engine(
+                EngineError::InitGone
+                | EngineError::Spawn { .. }
+                | EngineError::Setup { .. }
+                | EngineError::NotReady(_)
+                | EngineError::Exec { .. }
+                | EngineError::Os(..),
+            ) => (ErrorKind::Internal, "try again; the daemon's log says more"),
+            CallError::Directory(ref e)
+                if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                (ErrorKind::StorageFull, "make room, or start the daemon with another --base-dir")
+            }
+            CallError::Directory(_) | CallError::Removal(_) => {
+                (ErrorKind::Internal, "the daemon's log says more")
+            }
+        };
+        if kind == ErrorKind::Internal {
+            tracing::error!(error = %message, "a call failed");
+        }
+        let error = Self::new(kind, message);
+        if hint.is_empty() { error } else { error.hint(hint) }
+    }
+}

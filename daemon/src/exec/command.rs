@@ -1,0 +1,352 @@
+//! A whole exec: from the request's params to the answer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nix::libc;
+use noxrunner_init::message::{ExecStep, Status};
+use noxrunner_protocol::limits;
+use noxrunner_protocol::types::{Cause, Denial, Encoding, ExecParams, ExecResult, ResourceUsage};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use super::output::Captured;
+use super::supervise::{self, End, Finished, Terms};
+use super::{EngineError, errno_text};
+use crate::daemon::{Daemon, joined};
+use crate::error::CallError;
+use crate::policy::{CommandRequest, Inside, PathUse, Refusal, RootNames, View, decide};
+use crate::sandbox::plan::{self, Plan};
+use crate::sandbox::{Sandbox, workdir};
+use crate::warning;
+
+/// What became of a command before it could start.
+enum Judged {
+    Planned(Plan),
+    Denied(Denial),
+}
+
+/// Runs a command to its end. `arrived` is when the request was read: the
+/// command's time counts from there.
+///
+/// # Errors
+/// Where the request makes no sense or the sandbox fails. A command that
+/// fails, is refused or takes too long is a result.
+pub async fn exec(
+    daemon: &Arc<Daemon>,
+    caller: u32,
+    arrived: Instant,
+    params: ExecParams,
+) -> Result<ExecResult, CallError> {
+    let stdin = check(&params)?;
+    let sandbox = if params.create {
+        daemon.find_or_create(caller, &params.session_id).await?
+    } else {
+        let found = daemon.registry.find(caller, &params.session_id).await;
+        found.map_err(CallError::lookup(&params.session_id))?
+    };
+    let _running = sandbox.running();
+    let terms = Terms {
+        deadline: arrived + params.timeout_seconds.duration(),
+        stdin,
+        max_output: usize::try_from(params.max_output_bytes).unwrap_or(usize::MAX),
+    };
+    let place = decide(params.workdir.as_bytes(), PathUse::Directory, &names(&sandbox)?)
+        .map_err(|error| CallError::Invalid(format!("workdir {error}")))?;
+    let mut answer = Answer::new(&params, &place);
+
+    let (judging, judged_in) = (Arc::clone(daemon), Arc::clone(&sandbox));
+    let asked = params.clone();
+    let judged = spawn_blocking(move || judge(&judging, &judged_in, &asked));
+    let plan = match joined(judged.await)?? {
+        Judged::Denied(denial) => return Ok(answer.denied(denial)),
+        Judged::Planned(plan) => plan,
+    };
+    if plan.workdir_created {
+        answer.warnings.push(format!("the working directory {} was missing: created", answer.workdir));
+    }
+    let programs = plan.spec.program_paths();
+    let init = sandbox.init(&daemon.engine).await.map_err(|error| gone(error, &params))?;
+    tracing::debug!(session = %params.session_id, "exec");
+    let finished = supervise::start(init, plan.spec, terms);
+    // The supervisor always answers, unless the runtime ends.
+    let finished = finished.await.map_err(|_| CallError::Stopping)?;
+    match finished {
+        Ok(finished) => answer.finished(finished, &params, &programs),
+        Err(error) => Err(gone(error, &params)),
+    }
+}
+
+fn gone(error: EngineError, params: &ExecParams) -> CallError {
+    match error {
+        EngineError::InitGone => CallError::Deleted(params.session_id.to_string()),
+        EngineError::ZygoteGone
+        | EngineError::Spawn { .. }
+        | EngineError::Setup { .. }
+        | EngineError::NotReady(_)
+        | EngineError::Exec { .. }
+        | EngineError::TooLarge
+        | EngineError::Os(..) => CallError::Engine(error),
+    }
+}
+
+/// Checks what needs no sandbox, and gives the bytes for standard input.
+fn check(params: &ExecParams) -> Result<Option<Vec<u8>>, CallError> {
+    if params.fds != 0 {
+        return Err(CallError::Unsupported("sandbox.exec with fds"));
+    }
+    if params.tag.is_some() {
+        return Err(CallError::Unsupported("sandbox.exec with a tag"));
+    }
+    let most = match params.encoding {
+        Encoding::Utf8 => limits::MAX_OUTPUT_BYTES_UTF8,
+        Encoding::Base64 => limits::MAX_OUTPUT_BYTES_BASE64,
+    };
+    if params.max_output_bytes > most {
+        return Err(CallError::Invalid(format!(
+            "maxOutputBytes is at most {most} with this encoding, not {}",
+            params.max_output_bytes
+        )));
+    }
+    let Some(text) = &params.stdin else { return Ok(None) };
+    Ok(Some(match params.stdin_encoding {
+        Encoding::Utf8 => text.as_bytes().to_vec(),
+        Encoding::Base64 => STANDARD
+            .decode(text)
+            .map_err(|e| CallError::Invalid(format!("stdin is not base64: {e}")))?,
+    }))
+}
+
+fn names(sandbox: &Sandbox) -> Result<RootNames, CallError> {
+    RootNames::with_host_dir(sandbox.dir.path()).map_err(|e| CallError::Invalid(e.to_string()))
+}
+
+/// Asks policy and plans what it approves. Touches the disk.
+fn judge(daemon: &Daemon, sandbox: &Sandbox, params: &ExecParams) -> Result<Judged, CallError> {
+    let names = names(sandbox)?;
+    let host_path = |inside: &Inside| {
+        Some(sandbox.dir.path().join(workdir::place(inside.root())).join(inside.rest()))
+    };
+    let base_env = sandbox.environment(&daemon.host);
+    let request = CommandRequest {
+        cmd: &params.cmd,
+        workdir: &params.workdir,
+        env: &params.env,
+        base_env: &base_env,
+        view: View { names: &names, host_path: &host_path },
+    };
+    match daemon.policy.approve(&request) {
+        Ok(approved) => Ok(Judged::Planned(plan::plan(approved, sandbox)?)),
+        Err(Refusal::Denied(denial)) => Ok(Judged::Denied(denial)),
+        Err(Refusal::Invalid(why)) => Err(CallError::Invalid(why)),
+    }
+}
+
+/// An answer in the making.
+struct Answer {
+    encoding: Encoding,
+    workdir: String,
+    redirected: bool,
+    warnings: Vec<String>,
+}
+
+/// What an answer's fields are for each way a command ends.
+struct Outcome {
+    exit_code: i32,
+    cause: Cause,
+    /// Ours, where the command had no chance to say it.
+    stderr: Option<String>,
+    hint: Option<String>,
+}
+
+impl Answer {
+    fn new(params: &ExecParams, place: &Inside) -> Self {
+        Self {
+            encoding: params.encoding,
+            workdir: String::from_utf8_lossy(&place.display_path()).into_owned(),
+            redirected: place.redirected(),
+            warnings: vec![warning::at_exec()],
+        }
+    }
+
+    fn denied(self, denial: Denial) -> ExecResult {
+        let hint = format!(
+            "the policy's setting {:?} refuses it: policy.get shows the policy, --policy FILE changes it",
+            denial.setting
+        );
+        let stderr = format!("Command not allowed: {}\n", denial.rule);
+        let outcome =
+            Outcome { exit_code: 1, cause: Cause::Denied, stderr: Some(stderr), hint: Some(hint) };
+        let mut result = self.compose(outcome, &Captured::default(), Captured::default());
+        result.denial = Some(denial);
+        result
+    }
+
+    fn finished(
+        self,
+        finished: Finished,
+        params: &ExecParams,
+        programs: &[PathBuf],
+    ) -> Result<ExecResult, CallError> {
+        let Finished { end, stdout, stderr, usage, duration } = finished;
+        let outcome = match end {
+            End::Own(Status::Exited(code)) => {
+                Outcome { exit_code: code, cause: Cause::Exited, stderr: None, hint: None }
+            }
+            End::Own(Status::Signaled(signal)) => {
+                let hint = nix::sys::signal::Signal::try_from(signal).ok();
+                let hint = hint.map(|signal| format!("{signal} ended it"));
+                Outcome { exit_code: 128 + signal, cause: Cause::Signaled, stderr: None, hint }
+            }
+            End::Timeout => {
+                let hint = format!(
+                    "its {} s were over: timeoutSeconds gives it more",
+                    params.timeout_seconds.get()
+                );
+                Outcome { exit_code: 124, cause: Cause::Timeout, stderr: None, hint: Some(hint) }
+            }
+            End::SandboxGone => Outcome {
+                exit_code: 137,
+                cause: Cause::Signaled,
+                stderr: None,
+                hint: Some("the sandbox ended around it: deleted, expired, or its init was killed".into()),
+            },
+            End::NotStarted(step, errno) => not_started(step, errno, &params.cmd, programs)?,
+        };
+        let mut result = self.compose(outcome, &stdout, stderr);
+        result.duration_ms = duration.as_millis().try_into().unwrap_or(u64::MAX);
+        result.usage = ResourceUsage {
+            user_ms: usage.user_us as f64 / 1000.0,
+            sys_ms: usage.sys_us as f64 / 1000.0,
+            max_rss_kib: usage.max_rss_kib,
+            minor_faults: usage.minor_faults,
+            major_faults: usage.major_faults,
+            voluntary_switches: usage.voluntary_switches,
+            involuntary_switches: usage.involuntary_switches,
+        };
+        Ok(result)
+    }
+
+    fn compose(self, outcome: Outcome, stdout: &Captured, mut stderr: Captured) -> ExecResult {
+        if let Some(text) = outcome.stderr {
+            stderr.kept = text.into_bytes();
+            stderr.total = stderr.kept.len() as u64;
+        }
+        ExecResult {
+            exit_code: outcome.exit_code,
+            stdout: encode(stdout, self.encoding),
+            stderr: encode(&stderr, self.encoding),
+            encoding: self.encoding,
+            duration_ms: 0,
+            cause: outcome.cause,
+            stdout_truncated: stdout.truncated(),
+            stderr_truncated: stderr.truncated(),
+            stdout_bytes: stdout.total,
+            stderr_bytes: stderr.total,
+            workdir: self.workdir,
+            redirected: self.redirected,
+            usage: ResourceUsage::default(),
+            denial: None,
+            warnings: self.warnings,
+            hint: outcome.hint,
+        }
+    }
+}
+
+fn encode(stream: &Captured, encoding: Encoding) -> String {
+    let mut bytes = stream.kept.as_slice();
+    match encoding {
+        Encoding::Base64 => STANDARD.encode(bytes),
+        Encoding::Utf8 => {
+            if stream.truncated() {
+                bytes = whole_characters(bytes);
+            }
+            String::from_utf8_lossy(bytes).into_owned()
+        }
+    }
+}
+
+/// Without the beginning of a character that was cut in two.
+fn whole_characters(bytes: &[u8]) -> &[u8] {
+    // A character has at most four bytes, so a cut one leaves at most three.
+    let tail = bytes.len().saturating_sub(3);
+    for (at, byte) in bytes.iter().enumerate().skip(tail) {
+        let cut = std::str::from_utf8(&bytes[at..]).err();
+        if *byte >= 0xC0 && cut.is_some_and(|e| e.error_len().is_none() && e.valid_up_to() == 0) {
+            return &bytes[..at];
+        }
+    }
+    bytes
+}
+
+/// What it means that a command could not be started.
+fn not_started(
+    step: ExecStep,
+    errno: i32,
+    cmd: &[String],
+    programs: &[PathBuf],
+) -> Result<Outcome, CallError> {
+    let name = cmd.first().map_or("", String::as_str);
+    // The kernel says ENOENT of a missing interpreter too (execve(2)).
+    let missing = || !programs.iter().any(|program| program.exists());
+    match (step, errno) {
+        (ExecStep::Execve, libc::ENOENT | libc::ENOTDIR) if missing() => Ok(Outcome {
+            exit_code: 127,
+            cause: Cause::NotFound,
+            stderr: Some(format!("Command not found: {name}\n")),
+            hint: None,
+        }),
+        (ExecStep::Execve, errno) => Ok(Outcome {
+            exit_code: 126,
+            cause: Cause::NotExecutable,
+            stderr: Some(format!("Cannot execute {name}: {}\n", errno_text(errno))),
+            hint: execute_hint(errno),
+        }),
+        (ExecStep::Workdir, _) => Err(CallError::Invalid(format!(
+            "cannot run in the working directory: {}",
+            errno_text(errno)
+        ))),
+        (
+            ExecStep::Descriptors
+            | ExecStep::Prepare
+            | ExecStep::Clone
+            | ExecStep::Session
+            | ExecStep::Descriptor,
+            _,
+        ) => Err(CallError::Engine(EngineError::Exec { step, errno })),
+    }
+}
+
+fn execute_hint(errno: i32) -> Option<String> {
+    let hint = match errno {
+        libc::ENOENT | libc::ENOTDIR => "the interpreter that its first line names does not exist",
+        libc::EACCES => "it is not executable, or a directory",
+        libc::ENOEXEC => "it is no program: a script needs a first line such as #!/bin/sh",
+        libc::E2BIG => "pass large data on standard input or in a file",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_cut_in_two_is_dropped_and_nothing_else() {
+        for (text, kept) in [
+            (&b"abc"[..], 3),
+            ("é".as_bytes(), 2),
+            (&"é".as_bytes()[..1], 0),
+            (&"a€".as_bytes()[..3], 1),
+            (&"a\u{1F600}".as_bytes()[..4], 1),
+            (b"a\xff", 2),
+            (b"a\x80", 2),
+            (b"", 0),
+        ] {
+            assert_eq!(whole_characters(text).len(), kept, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The daemon's hold on one sandbox's init.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::socket::{Shutdown, shutdown};
+use noxrunner_init::kill_by_pidfd;
+use noxrunner_init::message::{Exec, ExecId, ExecStep, FromInit, Status, ToInit, Usage};
+use noxrunner_init::transport::{self, TransportError};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::{EngineError, ExecSpec, send_error};
+
+/// How long an init may take to do what it is told before it is killed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long an init may take to get ready, on a machine as busy as it likes.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How an exec ended, as its init tells it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ending {
+    /// The command ended.
+    Ended(Status, Usage),
+    /// The command was not started.
+    Failed(ExecStep, i32),
+}
+
+/// A live init. Dropping the last handle ends it, and everything in its sandbox.
+#[derive(Debug)]
+pub struct Init {
+    link: Arc<Link>,
+    pid: i32,
+}
+
+// What the handle and the task that listens share. The task must not keep the init alive.
+#[derive(Debug)]
+struct Link {
+    socket: AsyncFd<OwnedFd>,
+    pidfd: OwnedFd,
+    execs: Mutex<Execs>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Default)]
+struct Execs {
+    last: ExecId,
+    waiting: HashMap<ExecId, oneshot::Sender<Ending>>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Starting,
+    Ready,
+    Failed(EngineError),
+    Gone,
+}
+
+impl Init {
+    /// Takes over an init that was just forked and waits until it is ready.
+    pub(super) async fn start(
+        socket: OwnedFd,
+        pidfd: OwnedFd,
+        pid: i32,
+    ) -> Result<Arc<Self>, EngineError> {
+        let socket = AsyncFd::new(socket).map_err(|e| EngineError::os("wait for an init", e))?;
+        let state = watch::Sender::new(State::Starting);
+        let mut seen = state.subscribe();
+        let link = Arc::new(Link { socket, pidfd, execs: Mutex::default(), state });
+        tokio::spawn(Arc::clone(&link).listen());
+        let init = Arc::new(Self { link, pid });
+        let settled = seen.wait_for(|s| !matches!(s, State::Starting));
+        match timeout(START_PATIENCE, settled).await {
+            Ok(Ok(state)) => match &*state {
+                State::Ready => {}
+                State::Failed(error) => return Err(error.clone()),
+                State::Starting | State::Gone => return Err(EngineError::InitGone),
+            },
+            Ok(Err(_)) => return Err(EngineError::InitGone),
+            Err(_) => {
+                init.kill();
+                return Err(EngineError::NotReady(START_PATIENCE.as_secs()));
+            }
+        }
+        Ok(init)
+    }
+
+    /// Its process id on this machine.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Whether it can still take commands.
+    pub fn is_alive(&self) -> bool {
+        matches!(*self.link.state.borrow(), State::Ready)
+    }
+
+    /// Starts a command; the receiver gets its end, or nothing where the init dies first.
+    pub(super) async fn exec(
+        &self,
+        spec: ExecSpec,
+        descriptors: [BorrowedFd<'_>; 3],
+    ) -> Result<(ExecId, oneshot::Receiver<Ending>), EngineError> {
+        let (ending, ended) = oneshot::channel();
+        let id = {
+            let mut execs = self.link.lock();
+            execs.last += 1;
+            let id = execs.last;
+            execs.waiting.insert(id, ending);
+            id
+        };
+        // Looked at after the entry is made: who says "gone" empties the list afterwards.
+        if !self.is_alive() {
+            return Err(EngineError::InitGone);
+        }
+        let (workdir, programs, argv, env) = spec.into_parts();
+        let exec = ToInit::Exec(Exec { id, workdir, programs, argv, env });
+        match self.link.send(&exec, &descriptors).await {
+            Ok(()) => Ok((id, ended)),
+            Err(error) => {
+                self.link.lock().waiting.remove(&id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends a signal to what is known to belong to an exec.
+    pub(super) async fn signal(&self, id: ExecId, signal: i32) -> Result<(), EngineError> {
+        self.link.send(&ToInit::Signal { id, signal }, &[]).await
+    }
+
+    /// Kills the init itself; the zygote then kills what it leaves.
+    pub(super) fn kill(&self) {
+        kill_by_pidfd(&self.link.pidfd);
+    }
+
+    /// Ends everything in the sandbox and waits until that is done.
+    pub async fn end(&self) {
+        self.link.hang_up();
+        let mut state = self.link.state.subscribe();
+        let gone = async || state.wait_for(|s| matches!(s, State::Gone)).await.is_ok();
+        let mut gone = gone;
+        if timeout(PATIENCE, gone()).await.is_err() {
+            self.kill();
+            let _ = timeout(PATIENCE, gone()).await;
+        }
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        self.link.hang_up();
+    }
+}
+
+impl Link {
+    fn lock(&self) -> MutexGuard<'_, Execs> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hang_up(&self) {
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+    }
+
+    async fn send(
+        &self,
+        message: &ToInit,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), EngineError> {
+        loop {
+            match transport::send(self.socket.as_fd(), message, descriptors) {
+                Ok(()) => return Ok(()),
+                Err(TransportError::WouldBlock) => {}
+                Err(error) => return Err(send_error(error, EngineError::InitGone)),
+            }
+            let ready = self.socket.ready(Interest::WRITABLE).await;
+            ready.map_err(|e| EngineError::os("wait for an init", e))?.clear_ready();
+        }
+    }
+
+    async fn listen(self: Arc<Self>) {
+        while let Ok(mut ready) = self.socket.ready(Interest::READABLE).await {
+            let message = match transport::recv::<FromInit>(self.socket.as_fd()) {
+                Ok((message, _)) => message,
+                Err(TransportError::WouldBlock) => {
+                    ready.clear_ready();
+                    continue;
+                }
+                Err(_) => break,
+            };
+            match message {
+                FromInit::Ready => {
+                    self.state.send_replace(State::Ready);
+                }
+                FromInit::SetupFailed { step, errno } => {
+                    self.state.send_replace(State::Failed(EngineError::Setup { step, errno }));
+                }
+                FromInit::Failed { id, step, errno } => self.settle(id, Ending::Failed(step, errno)),
+                FromInit::Ended { id, status, usage } => self.settle(id, Ending::Ended(status, usage)),
+            }
+        }
+        self.state.send_if_modified(|state| {
+            let first = matches!(state, State::Starting | State::Ready);
+            if first {
+                *state = State::Gone;
+            }
+            first
+        });
+        self.lock().waiting.clear();
+    }
+
+    fn settle(&self, id: ExecId, ending: Ending) {
+        if let Some(waiting) = self.lock().waiting.remove(&id) {
+            // Whoever waited may have given up.
+            let _ = waiting.send(ending);
+        }
+    }
+}

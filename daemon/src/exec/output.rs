@@ -1,0 +1,66 @@
+//! Reading what a command writes, without ever keeping more than was asked for.
+
+use std::io;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+
+/// The beginning of a stream, and how much there was.
+#[derive(Debug, Default)]
+pub struct Captured {
+    /// The first bytes, no more than were asked for.
+    pub kept: Vec<u8>,
+    /// How many bytes there were in all.
+    pub total: u64,
+    limit: usize,
+    chunk: Vec<u8>,
+}
+
+/// Read at once, in bytes: what a pipe holds by default (pipe(7)).
+const CHUNK_BYTES: usize = 64 * 1024;
+
+impl Captured {
+    /// Keeps at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Whether what is kept is not all there was.
+    pub fn truncated(&self) -> bool {
+        self.total > self.kept.len() as u64
+    }
+
+    /// Reads to the end of file. What was read stays in `self` however often
+    /// this is dropped and called again.
+    pub(super) async fn fill(&mut self, pipe: &mut pipe::Receiver) {
+        // Allocated when there is something to read: most commands are quiet on one stream.
+        while pipe.readable().await.is_ok() {
+            self.chunk.resize(CHUNK_BYTES, 0);
+            match pipe.try_read(&mut self.chunk) {
+                Ok(0) => return,
+                Ok(n) => self.take(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, n: usize) {
+        let fresh = self.chunk.get(..n).unwrap_or_default();
+        let room = self.limit - self.kept.len();
+        self.kept.extend_from_slice(fresh.get(..room.min(n)).unwrap_or_default());
+        self.total += n as u64;
+    }
+
+    /// Gives back the room that reading took; what was kept stays.
+    pub(super) fn finish(&mut self) {
+        self.chunk = Vec::new();
+    }
+}
+
+/// Writes a command's standard input and closes it. A command that does not
+/// read all of it is no error.
+pub(super) async fn feed(mut stdin: pipe::Sender, bytes: Vec<u8>) {
+    let _ = stdin.write_all(&bytes).await;
+}

@@ -1,0 +1,184 @@
+//! A running command, from its start to its end, in a task of its own.
+//!
+//! ```text
+//!            launch fails ───────────────────────────────┐
+//!            │                                           │
+//! launching ─┴─ running ── ended ── drained ── finished ─┴─→ Finished
+//!                  │  deadline, hang-up: kill, then as above
+//!                  └─ init gone ───────────────────────────→ Finished
+//! ```
+//!
+//! Whoever waits for the result holds only its receiver. A handler is dropped when its
+//! client hangs up; here that reads as the receiver going away, and the command is killed.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::libc::SIGKILL;
+use nix::unistd::pipe2;
+use noxrunner_init::message::{ExecId, ExecStep, Status, Usage};
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::init::{Ending, PATIENCE};
+use super::output::{Captured, feed};
+use super::{EngineError, ExecSpec, Init};
+
+/// How long after a command's end its answer waits for pipes that something it left behind holds.
+const DRAIN: Duration = Duration::from_millis(250);
+
+/// What goes in, how long it may take and how much is kept.
+#[derive(Debug)]
+pub struct Terms {
+    /// When the command's time is over.
+    pub deadline: Instant,
+    /// What it reads on its standard input; nothing is an empty file.
+    pub stdin: Option<Vec<u8>>,
+    /// Most bytes kept of each output stream.
+    pub max_output: usize,
+}
+
+/// How a command's life ended.
+#[derive(Debug)]
+pub enum End {
+    /// It ended by itself or by a signal that somebody else sent.
+    Own(Status),
+    /// Its time was over.
+    Timeout,
+    /// It was never started: the step, and why, as errno(3) numbers it.
+    NotStarted(ExecStep, i32),
+    /// The sandbox ended around it.
+    SandboxGone,
+}
+
+/// All there is to know of a command that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub end: End,
+    /// What it wrote on its standard output.
+    pub stdout: Captured,
+    /// What it wrote on its standard error.
+    pub stderr: Captured,
+    /// What it used; zero where nobody could count.
+    pub usage: Usage,
+    /// From its start to its end.
+    pub duration: Duration,
+}
+
+/// Runs a command. Dropping the receiver kills it.
+pub fn start(
+    init: Arc<Init>,
+    spec: ExecSpec,
+    terms: Terms,
+) -> oneshot::Receiver<Result<Finished, EngineError>> {
+    let (mut result, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        let finished = run(&init, spec, terms, &mut result).await;
+        let _ = result.send(finished);
+    });
+    receiver
+}
+
+struct Pipes {
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+    stdin: Option<pipe::Sender>,
+}
+
+async fn run<T>(
+    init: &Init,
+    spec: ExecSpec,
+    terms: Terms,
+    client: &mut oneshot::Sender<T>,
+) -> Result<Finished, EngineError> {
+    let (mut stdout, mut stderr) = (Captured::new(terms.max_output), Captured::new(terms.max_output));
+    let started = Instant::now();
+    let (pipes, theirs) = pipes(terms.stdin.is_some())?;
+    let (id, mut ended) = init.exec(spec, theirs.each_ref().map(AsFd::as_fd)).await?;
+    // The command has its own by now; ours would keep the pipes from ending.
+    drop(theirs);
+
+    let Pipes { stdout: mut out, stderr: mut err, stdin } = pipes;
+    let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
+    tokio::pin!(reading);
+    let writing = async {
+        if let (Some(pipe), Some(bytes)) = (stdin, terms.stdin) {
+            feed(pipe, bytes).await;
+        }
+    };
+    tokio::pin!(writing);
+
+    let (mut drained, mut fed, mut timed_out) = (false, false, false);
+    let ending = loop {
+        tokio::select! {
+            ending = &mut ended => break ending.ok(),
+            _ = &mut reading, if !drained => drained = true,
+            () = &mut writing, if !fed => fed = true,
+            () = sleep_until(terms.deadline) => {
+                timed_out = true;
+                break kill(init, id, &mut ended).await;
+            }
+            () = client.closed() => break kill(init, id, &mut ended).await,
+        }
+    };
+    let duration = started.elapsed();
+    if !drained {
+        tokio::select! { _ = &mut reading => {}, () = sleep(DRAIN) => {} }
+    }
+    stdout.finish();
+    stderr.finish();
+    let (end, usage) = match ending {
+        None if timed_out => (End::Timeout, Usage::default()),
+        None => (End::SandboxGone, Usage::default()),
+        Some(Ending::Failed(step, errno)) => (End::NotStarted(step, errno), Usage::default()),
+        Some(Ending::Ended(_, usage)) if timed_out => (End::Timeout, usage),
+        Some(Ending::Ended(status, usage)) => (End::Own(status), usage),
+    };
+    Ok(Finished { end, stdout, stderr, usage, duration })
+}
+
+/// Kills a command, and its whole sandbox where its init does not answer in time.
+async fn kill(
+    init: &Init,
+    id: ExecId,
+    ended: &mut oneshot::Receiver<Ending>,
+) -> Option<Ending> {
+    let killed = async {
+        init.signal(id, SIGKILL).await.ok()?;
+        (&mut *ended).await.ok()
+    };
+    match timeout(PATIENCE, killed).await {
+        Ok(ending) => ending,
+        Err(_) => {
+            tracing::warn!(pid = init.pid(), "an init did not kill a command in time: killing the init");
+            init.kill();
+            timeout(PATIENCE, ended).await.ok()?.ok()
+        }
+    }
+}
+
+/// The pipes of a command and the three descriptors that it gets.
+fn pipes(with_stdin: bool) -> Result<(Pipes, [OwnedFd; 3]), EngineError> {
+    let error = |e: nix::errno::Errno| EngineError::os("make a pipe", e);
+    let wait = |e: std::io::Error| EngineError::os("wait for a pipe", e);
+    let (out, their_out) = pipe2(OFlag::O_CLOEXEC).map_err(error)?;
+    let (err, their_err) = pipe2(OFlag::O_CLOEXEC).map_err(error)?;
+    let (stdin, their_in) = if with_stdin {
+        let (their_in, stdin) = pipe2(OFlag::O_CLOEXEC).map_err(error)?;
+        (Some(pipe::Sender::from_owned_fd(stdin).map_err(wait)?), their_in)
+    } else {
+        let null = File::open("/dev/null").map_err(|e| EngineError::os("open /dev/null", e))?;
+        (None, null.into())
+    };
+    let pipes = Pipes {
+        stdout: pipe::Receiver::from_owned_fd(out).map_err(wait)?,
+        stderr: pipe::Receiver::from_owned_fd(err).map_err(wait)?,
+        stdin,
+    };
+    Ok((pipes, [their_in, their_out, their_err]))
+}

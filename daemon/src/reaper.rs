@@ -1,0 +1,32 @@
+//! Expiry: sleeps until the next sandbox is due, and sweeps up what others left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Alarm, Moment};
+use crate::daemon::Daemon;
+
+/// Ends sandboxes as they become due, until it is dropped.
+///
+/// # Errors
+/// As timerfd_create(2).
+pub async fn run(daemon: Arc<Daemon>, first_sweep: Option<Duration>) -> std::io::Result<()> {
+    let (expiry, stale) = (Alarm::new()?, Alarm::new()?);
+    let mut next_sweep = Moment::now().boot + daemon.until_sweep(first_sweep);
+    loop {
+        let next = daemon.registry.arm();
+        tokio::select! {
+            () = expiry.wait_until(next) => {
+                for leaving in daemon.registry.remove_expired(Moment::now().boot) {
+                    tracing::info!(session = %leaving.sandbox.key.id, "expired");
+                    tokio::spawn(daemon.clone().clear(leaving));
+                }
+            }
+            () = daemon.registry.earlier() => {}
+            () = stale.wait_until(Some(next_sweep)) => {
+                let due = daemon.sweep_stale().await;
+                next_sweep = Moment::now().boot + daemon.until_sweep(due);
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The daemon's life: lock, socket, adoption, service, end.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, User, geteuid};
+use noxrunner_init::Zygote;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::clock::Moment;
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::exec::Engine;
+use crate::lock::{BaseLock, LockError};
+use crate::policy::{Policy, PolicyFileError};
+use crate::sandbox::HostEnvironment;
+use crate::sandbox::registry::Registry;
+use crate::serve::listen::{self, ListenError};
+use crate::serve::{self, handlers};
+use crate::{reaper, warning};
+
+/// Why the daemon could not start, or ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another daemon has the base directory, or it cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The socket cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The policy file is no policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
+    /// The base directory cannot be used.
+    #[error("cannot use the base directory {0}: {1}")]
+    Base(PathBuf, #[source] io::Error),
+    /// The kernel refused something the daemon needs.
+    #[error("cannot {0}: {1}")]
+    Os(&'static str, #[source] io::Error),
+    /// The process that starts the sandboxes' inits died, and every command with it.
+    #[error("the zygote died: start the daemon again; unexpired sandboxes keep their files")]
+    ZygoteDied,
+}
+
+/// Runs the daemon until it is told to end, or is idle for long enough.
+///
+/// # Errors
+/// Why it could not start, or ended early. Nothing of it runs any more then.
+pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
+    let os = |what| move |e| RunError::Os(what, e);
+    let uid = geteuid().as_raw();
+    let user = User::from_uid(geteuid()).ok().flatten().map_or_else(|| uid.to_string(), |u| u.name);
+    let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
+    let base = config.base_dir.canonicalize();
+    config.base_dir = base.map_err(|e| RunError::Base(config.base_dir.clone(), e))?;
+    let socket = config.socket(var, uid);
+    let socket = std::path::absolute(&socket).map_err(os("name the socket"))?;
+    // Each sandbox takes a few descriptors of the daemon's.
+    raise_descriptor_limit();
+
+    let _lock = BaseLock::take(&config.base_dir, uid, &socket)?;
+    let (listener, bound) = listen::bind(&socket, uid)?;
+    let listener = UnixListener::from_std(listener).map_err(os("listen"))?;
+    let zygote_pid = Pid::from_raw(zygote.pid);
+    let daemon = Arc::new(Daemon {
+        host: HostEnvironment::pick(var, &user, policy.env_passthrough()),
+        socket,
+        uid,
+        started: Moment::now(),
+        registry: Arc::new(Registry::default()),
+        engine: Engine::start(zygote).map_err(os("listen to the zygote"))?,
+        policy,
+        connections: watch::Sender::new(0),
+        stop: watch::Sender::new(false),
+        config,
+    });
+    warning::at_start(&user, daemon.config.log_format);
+    let base = || daemon.config.base_dir.clone();
+    let swept = daemon.sweep().await;
+    let first_sweep = swept.map_err(|e| RunError::Base(base(), io::Error::other(e.to_string())))?;
+    let (socket, base) = (daemon.socket.display(), daemon.config.base_dir.display());
+    tracing::info!(%socket, %base, uid, version = handlers::VERSION, "listening");
+
+    let outcome = serve_until_end(&daemon, listener, first_sweep).await;
+
+    // No new clients from here on; the calls of the old ones went with their connections.
+    drop(bound);
+    daemon.stop.send_replace(true);
+    daemon.end().await;
+    daemon.engine.end();
+    // Everything below the zygote is gone when it is.
+    let _ = tokio::task::spawn_blocking(move || waitpid(zygote_pid, None)).await;
+    tracing::info!("ended");
+    outcome
+}
+
+async fn serve_until_end(
+    daemon: &Arc<Daemon>,
+    listener: UnixListener,
+    first_sweep: Option<Duration>,
+) -> Result<(), RunError> {
+    let os = |what| move |e| RunError::Os(what, e);
+    let mut terminate = signal(SignalKind::terminate()).map_err(os("wait for signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(os("wait for signals"))?;
+    let mut stop = daemon.stop.subscribe();
+    let stopped = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+        // The answer to the one who asked is on its way; it goes first.
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        () = serve::serve(listener, Arc::clone(daemon), handlers::methods(daemon)) => Ok(()),
+        reaped = reaper::run(Arc::clone(daemon), first_sweep) => reaped.map_err(os("make a timer")),
+        () = idle(daemon) => {
+            tracing::info!("idle for long enough");
+            Ok(())
+        }
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        () = stopped => Ok(()),
+        () = daemon.engine.gone() => Err(RunError::ZygoteDied),
+    }
+}
+
+/// How long the answer to `daemon.shutdown` may take to leave.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Returns when there was neither a sandbox nor a client for as long as the
+/// configuration says; never, where it says nothing.
+async fn idle(daemon: &Daemon) {
+    let Some(patience) = daemon.config.idle_exit else { return std::future::pending().await };
+    let (mut sandboxes, mut clients) = (daemon.registry.count(), daemon.connections.subscribe());
+    loop {
+        let busy = *sandboxes.borrow_and_update() + *clients.borrow_and_update() > 0;
+        let rest = async {
+            if busy {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(patience).await;
+        };
+        tokio::select! {
+            () = rest => return,
+            _ = sandboxes.changed() => {}
+            _ = clients.changed() => {}
+        }
+    }
+}
+
+fn var(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files: fewer sandboxes fit");
+    }
+}

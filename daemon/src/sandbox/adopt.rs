@@ -1,0 +1,190 @@
+//! What lies in the base directory when a daemon starts: sandboxes of its
+//! predecessor, and directories of the Python tool, which takes no lock and writes no manifest.
+//!
+//! Deciding is pure; looking and acting are apart.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::dir::{self, SandboxDir};
+use super::manifest::{Manifest, ManifestError};
+use super::{Base, Sandbox};
+use crate::clock::Moment;
+use crate::tree;
+
+/// A directory as it was found.
+#[derive(Debug)]
+pub enum Found {
+    /// It has a manifest of ours.
+    Manifest(Box<Manifest>),
+    /// It has none.
+    Bare {
+        /// The newest change anywhere in it.
+        newest: SystemTime,
+        /// Whether a process works in it or has a file of it open.
+        in_use: bool,
+    },
+    /// It is not to be trusted or understood.
+    Odd(String),
+    /// Another daemon has it.
+    Locked,
+}
+
+/// What to do with it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Take it over as it is.
+    Adopt,
+    /// Remove it with everything in it.
+    Remove(&'static str),
+    /// Leave it; look again when it may have become stale, if it ever does.
+    Leave {
+        /// Why, where a person should know.
+        report: Option<String>,
+        /// How long until it may be removed.
+        due_in: Option<Duration>,
+    },
+}
+
+/// What to do with a directory that was found.
+pub fn decide(found: &Found, now: Moment, stale_after: Duration) -> Verdict {
+    match found {
+        Found::Manifest(manifest) if manifest.is_over(now) => Verdict::Remove("its time is over"),
+        Found::Manifest(_) => Verdict::Adopt,
+        Found::Bare { newest, in_use } => {
+            let age = now.wall.duration_since(*newest).unwrap_or_default();
+            match stale_after.checked_sub(age) {
+                None | Some(Duration::ZERO) if !in_use => Verdict::Remove("nobody has used it for long"),
+                None | Some(Duration::ZERO) => Verdict::Leave { report: None, due_in: Some(stale_after) },
+                Some(rest) => Verdict::Leave { report: None, due_in: Some(rest) },
+            }
+        }
+        Found::Odd(why) => Verdict::Leave { report: Some(why.clone()), due_in: None },
+        Found::Locked => Verdict::Leave { report: None, due_in: None },
+    }
+}
+
+/// What a sweep through the base directory came to.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// Sandboxes that live on.
+    pub adopted: Vec<Sandbox>,
+    /// Directories to remove, with the reason.
+    pub doomed: Vec<(SandboxDir, &'static str)>,
+    /// What was left alone and should be known.
+    pub reports: Vec<(PathBuf, String)>,
+    /// When the next directory may have become stale, from now.
+    pub next_due: Option<Duration>,
+}
+
+/// Looks at every sandbox directory in the base directory and takes over what
+/// is to be adopted or removed. Reads whole trees: not for the async threads.
+///
+/// # Errors
+/// Where the base directory cannot be read.
+pub fn sweep(base: &Base<'_>, now: Moment, stale_after: Duration) -> io::Result<Sweep> {
+    let mut sweep = Sweep::default();
+    for entry in fs::read_dir(base.path)? {
+        let entry = entry?;
+        if !entry.file_name().as_bytes().starts_with(dir::PREFIX.as_bytes()) {
+            continue;
+        }
+        let path = entry.path();
+        let (found, dir) = look(base, &path);
+        match (decide(&found, now, stale_after), found, dir) {
+            (Verdict::Adopt, Found::Manifest(manifest), Some(dir)) => {
+                let settings = manifest.settings(now);
+                let created_at = manifest.created_at();
+                sweep.adopted.push(Sandbox::new(manifest.key(), dir, created_at, settings));
+            }
+            (Verdict::Remove(why), _, Some(dir)) => sweep.doomed.push((dir, why)),
+            (Verdict::Leave { report, due_in }, ..) => {
+                sweep.reports.extend(report.map(|why| (path, why)));
+                sweep.next_due = [sweep.next_due, due_in].into_iter().flatten().min();
+            }
+            // Only what was opened and locked is adopted or removed.
+            (Verdict::Adopt | Verdict::Remove(_), ..) => {}
+        }
+    }
+    Ok(sweep)
+}
+
+/// What a directory is, and the hold on it where nobody else has one.
+fn look(base: &Base<'_>, path: &Path) -> (Found, Option<SandboxDir>) {
+    let odd = |why: &str| (Found::Odd(why.to_owned()), None);
+    let Ok(meta) = fs::symlink_metadata(path) else { return odd("it is gone") };
+    if !meta.is_dir() {
+        return odd("it is not a directory");
+    }
+    if meta.uid() != base.uid {
+        return odd("it belongs to another user");
+    }
+    let dir = match SandboxDir::open(path.to_owned()) {
+        Ok(dir) => dir,
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return (Found::Locked, None),
+        Err(e) => return odd(&format!("it cannot be opened: {e}")),
+    };
+    match Manifest::read(dir.fd(), base.uid) {
+        Ok(manifest) if !ours(&meta, path, &manifest) => {
+            odd("its mode or name is not what its manifest would have it")
+        }
+        Ok(manifest) => (Found::Manifest(Box::new(manifest)), Some(dir)),
+        Err(ManifestError::Missing) => {
+            let newest = tree::newest_mtime(dir.fd());
+            (Found::Bare { newest, in_use: in_use(path) }, Some(dir))
+        }
+        Err(error) => odd(&error.to_string()),
+    }
+}
+
+/// Whether a directory looks as this program makes them for that session.
+fn ours(meta: &fs::Metadata, path: &Path, manifest: &Manifest) -> bool {
+    let prefix = format!("{}{}.", dir::PREFIX, manifest.key().id.readable());
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    meta.mode() & 0o7777 == 0o700 && name.starts_with(prefix.as_bytes())
+}
+
+/// Whether any process works in this directory or has something in it open, as
+/// far as /proc shows this user (proc_pid_cwd(5), proc_pid_fd(5)).
+fn in_use(path: &Path) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return true };
+    let inside = |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(path));
+    let numbers = processes.flatten().filter(|p| p.file_name().as_bytes()[0].is_ascii_digit());
+    numbers.map(|process| process.path()).any(|process| {
+        inside(&process.join("cwd"))
+            || inside(&process.join("root"))
+            || fs::read_dir(process.join("fd"))
+                .is_ok_and(|mut fds| fds.any(|fd| fd.is_ok_and(|fd| inside(&fd.path()))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn bare_directories_go_only_when_old_and_unused() {
+        let now = Moment::now();
+        let bare = |age: Duration, in_use| Found::Bare { newest: now.wall - age, in_use };
+        let verdict = |found: &Found| decide(found, now, DAY);
+        assert!(matches!(verdict(&bare(DAY, false)), Verdict::Remove(_)));
+        let hour = Duration::from_secs(3600);
+        let leave = |due| Verdict::Leave { report: None, due_in: Some(due) };
+        assert_eq!(verdict(&bare(DAY - hour, false)), leave(hour));
+        assert_eq!(verdict(&bare(DAY * 2, true)), leave(DAY));
+        let future = Found::Bare { newest: now.wall + DAY, in_use: false };
+        assert_eq!(verdict(&future), leave(DAY));
+    }
+
+    #[test]
+    fn what_is_odd_is_left_alone_and_reported() {
+        let verdict = decide(&Found::Odd("why".into()), Moment::now(), DAY);
+        assert_eq!(verdict, Verdict::Leave { report: Some("why".into()), due_in: None });
+    }
+}

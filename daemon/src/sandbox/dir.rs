@@ -1,0 +1,104 @@
+//! A sandbox's directory: made under a name nobody can guess, locked for as
+//! long as its daemon lives, removed with everything in it.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
+use noxrunner_protocol::SessionId;
+
+use crate::tree::{self, TreeError};
+
+/// How every sandbox's directory begins, the Python tool's too.
+pub const PREFIX: &str = "noxrunner_sandbox_";
+/// What the sandbox calls `/workspace`.
+pub const WORKSPACE: &str = "workspace";
+/// What the sandbox calls its home.
+pub const HOME: &str = "home";
+/// What the sandbox calls `/tmp`.
+pub const TMP: &str = "tmp";
+
+/// A directory that is ours: nobody else's daemon adopts or removes it while this lives.
+#[derive(Debug)]
+pub struct SandboxDir {
+    path: PathBuf,
+    // A BSD lock, flock(2): systemd-tmpfiles leaves what is locked so alone, and it goes with the process.
+    lock: Flock<File>,
+}
+
+impl SandboxDir {
+    /// Makes a directory for a new sandbox, mode 0700, with its three places in it.
+    ///
+    /// # Errors
+    /// As the file system's. Nothing is left behind then.
+    pub fn create(base: &Path, id: &SessionId) -> io::Result<Self> {
+        let made = tempfile::Builder::new()
+            .prefix(&format!("{PREFIX}{}.", id.readable()))
+            .rand_bytes(10)
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(base)?;
+        // Waited for: a sweep that looks at a directory this new lets go at once.
+        let lock = Self::lock(made.path(), FlockArg::LockExclusive)?;
+        for place in [WORKSPACE, HOME, TMP] {
+            DirBuilder::new().mode(0o700).create(made.path().join(place))?;
+        }
+        Ok(Self { path: made.keep(), lock })
+    }
+
+    /// Takes over a directory that is there.
+    ///
+    /// # Errors
+    /// `EWOULDBLOCK` where another daemon has it, `ELOOP` or `ENOTDIR` where the name is no directory.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        let lock = Self::lock(&path, FlockArg::LockExclusiveNonblock)?;
+        Ok(Self { path, lock })
+    }
+
+    fn lock(path: &Path, how: FlockArg) -> io::Result<Flock<File>> {
+        let dir =
+            OpenOptions::new().read(true).custom_flags(O_DIRECTORY | O_NOFOLLOW).open(path)?;
+        Flock::lock(dir, how).map_err(|(_, errno)| errno.into())
+    }
+
+    /// Its absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its last name.
+    pub fn name(&self) -> OsString {
+        self.path.file_name().unwrap_or_default().to_owned()
+    }
+
+    /// The directory itself, for every look inside.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Removes it with everything in it, the manifest last. Nothing may run in it any more.
+    ///
+    /// # Errors
+    /// What could not be removed. The rest is gone, and the manifest says that the sandbox is not to come back.
+    pub fn remove(&self) -> Result<(), TreeError> {
+        let base = self.path.parent().unwrap_or(Path::new("/"));
+        let base = OpenOptions::new().read(true).custom_flags(O_DIRECTORY).open(base);
+        let base = base.map_err(|e| TreeError::os("open the base directory", &e))?;
+        tree::remove_tree(base.as_fd(), &self.name(), super::manifest::NAME.as_ref())
+    }
+}
+
+/// The bytes of a path as C takes them.
+///
+/// # Errors
+/// `EINVAL` for a path with a NUL, which no file has.
+pub fn c_path(path: &Path) -> Result<std::ffi::CString, Errno> {
+    std::ffi::CString::new(path.to_path_buf().into_os_string().into_vec())
+        .map_err(|_| Errno::EINVAL)
+}

@@ -1,0 +1,336 @@
+//! Sandboxes: where they live, how long, and what is in them.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`registry`] | every sandbox by owner and session id, and its state |
+//! | [`dir`] | the directory: made, locked, removed |
+//! | [`manifest`] | what outlives the daemon |
+//! | [`adopt`] | what an earlier daemon, or the Python tool, left behind |
+//! | [`plan`] | what policy approved, turned into what init runs |
+//! | [`workdir`] | the directory a command runs in |
+
+pub mod adopt;
+pub mod dir;
+pub mod manifest;
+pub mod plan;
+pub mod registry;
+pub mod workdir;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use noxrunner_protocol::SessionId;
+use noxrunner_protocol::ids::TtlSeconds;
+use noxrunner_protocol::types::{CreateParams, EnforcedBy, LimitName, LimitStatus, Limits, Usage};
+
+use crate::clock::Moment;
+use crate::exec::{Engine, EngineError, Init};
+use dir::SandboxDir;
+use manifest::Manifest;
+
+/// Whose sandbox, and which.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The user it belongs to.
+    pub owner: u32,
+    /// What that user calls it.
+    pub id: SessionId,
+}
+
+/// A sandbox that can be used.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Whose, and which.
+    pub key: Key,
+    /// Where it lives.
+    pub dir: SandboxDir,
+    /// When it was made.
+    pub created_at: SystemTime,
+    settings: Mutex<Settings>,
+    // Started by the first command that needs it where the sandbox was adopted.
+    init: tokio::sync::Mutex<InitSlot>,
+    paper: Mutex<Paper>,
+    execs: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct InitSlot {
+    init: Option<Arc<Init>>,
+    // The sandbox is being deleted: nothing is to be started in it any more.
+    ended: bool,
+}
+
+/// What the manifest says; writers take turns.
+#[derive(Debug, Default)]
+struct Paper {
+    deleting: bool,
+}
+
+/// What a create sets and a later one may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How long it lives after a touch.
+    pub ttl: TtlSeconds,
+    /// When it expires, by the boot clock.
+    pub deadline: Duration,
+    /// The same by the wall clock.
+    pub expires_at: SystemTime,
+    /// The image it was asked for with.
+    pub image: Option<String>,
+    /// Environment variables of every command in it.
+    pub env: BTreeMap<String, String>,
+    /// The limits it was asked for with, as they were written.
+    pub limits: BTreeMap<LimitName, String>,
+}
+
+impl Settings {
+    /// The settings that a create asks for.
+    pub fn new(params: &CreateParams, now: Moment) -> Self {
+        let mut settings = Self {
+            ttl: params.ttl_seconds,
+            deadline: now.boot,
+            expires_at: now.wall,
+            image: None,
+            env: BTreeMap::new(),
+            limits: BTreeMap::new(),
+        };
+        settings.renew(params, now);
+        settings
+    }
+
+    /// Applies a create to a sandbox that exists: a new time to live, and
+    /// whatever else it names.
+    pub fn renew(&mut self, params: &CreateParams, now: Moment) {
+        self.ttl = params.ttl_seconds;
+        self.touch(now);
+        self.image = params.image.clone().or(self.image.take());
+        if let Some(env) = &params.env {
+            self.env.clone_from(env);
+        }
+        let asked = [
+            (LimitName::Cpu, params.cpu_limit.as_ref().map(ToString::to_string)),
+            (LimitName::Memory, params.memory_limit.as_ref().map(ToString::to_string)),
+            (
+                LimitName::EphemeralStorage,
+                params.ephemeral_storage_limit.as_ref().map(ToString::to_string),
+            ),
+            (LimitName::Pids, params.pids_limit.map(|n| n.to_string())),
+        ];
+        self.limits.extend(asked.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    }
+
+    /// Starts the time to live anew.
+    pub fn touch(&mut self, now: Moment) {
+        self.deadline = now.boot + self.ttl.duration();
+        self.expires_at = now.wall + self.ttl.duration();
+    }
+
+    /// The limits as the wire shows them. Nothing enforces one yet.
+    pub fn limits(&self) -> Limits {
+        let status = |name| LimitStatus {
+            value: self.limits.get(&name).cloned(),
+            enforced_by: EnforcedBy::None,
+        };
+        let names =
+            [LimitName::Cpu, LimitName::Memory, LimitName::EphemeralStorage, LimitName::Pids];
+        names.into_iter().map(|name| (name, status(name))).collect()
+    }
+}
+
+impl Sandbox {
+    /// A sandbox in a directory that is there.
+    pub fn new(key: Key, dir: SandboxDir, created_at: SystemTime, settings: Settings) -> Self {
+        Self {
+            key,
+            dir,
+            created_at,
+            settings: Mutex::new(settings),
+            init: tokio::sync::Mutex::default(),
+            paper: Mutex::default(),
+            execs: AtomicU64::new(0),
+        }
+    }
+
+    /// Its settings as they are now.
+    pub fn settings(&self) -> Settings {
+        self.lock().clone()
+    }
+
+    /// Changes the settings and gives them as they are then.
+    pub fn change(&self, change: impl FnOnce(&mut Settings)) -> Settings {
+        let mut settings = self.lock();
+        change(&mut settings);
+        settings.clone()
+    }
+
+    /// When it expires, by the boot clock.
+    pub fn deadline(&self) -> Duration {
+        self.lock().deadline
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what a later daemon needs to know. Touches the disk: not for the async threads.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn save(&self) -> std::io::Result<()> {
+        let paper = self.paper.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is being deleted stays so on paper, whoever touches it meanwhile.
+        if paper.deleting { Ok(()) } else { Manifest::of(self, false).write(self.dir.fd()) }
+    }
+
+    /// Writes down that its deletion has begun, so that no later daemon brings back half of it.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn save_deleting(&self) -> std::io::Result<()> {
+        let mut paper = self.paper.lock().unwrap_or_else(PoisonError::into_inner);
+        paper.deleting = true;
+        Manifest::of(self, true).write(self.dir.fd())
+    }
+
+    /// Its init, started now where there is none or the last one died.
+    ///
+    /// # Errors
+    /// Why no init could be started.
+    pub async fn init(&self, engine: &Engine) -> Result<Arc<Init>, EngineError> {
+        let mut slot = self.init.lock().await;
+        if let Some(init) = slot.init.as_ref().filter(|init| init.is_alive()) {
+            return Ok(Arc::clone(init));
+        }
+        if slot.ended {
+            return Err(EngineError::InitGone);
+        }
+        let init = engine.spawn_init().await?;
+        slot.init = Some(Arc::clone(&init));
+        Ok(init)
+    }
+
+    /// Ends everything that runs in it, waits until that is done, and lets nothing be started again.
+    pub async fn end(&self) {
+        let init = {
+            let mut slot = self.init.lock().await;
+            slot.ended = true;
+            slot.init.take()
+        };
+        if let Some(init) = init {
+            init.end().await;
+        }
+    }
+
+    /// Counts a command for as long as the guard lives.
+    pub fn running(self: &Arc<Self>) -> Running {
+        self.execs.fetch_add(1, Ordering::Relaxed);
+        Running(Arc::clone(self))
+    }
+
+    /// Commands running now that a client waits for.
+    pub fn execs(&self) -> u64 {
+        self.execs.load(Ordering::Relaxed)
+    }
+
+    /// What it takes up now. Looks at every file and process: not for the async threads.
+    pub fn usage(&self) -> Usage {
+        let disk = crate::tree::usage(self.dir.fd().as_fd());
+        // Busy starting an init means that nothing runs yet.
+        let init = self.init.try_lock().ok();
+        let init = init.and_then(|slot| slot.init.as_ref().map(|init| init.pid()));
+        let mut usage = Usage { disk_bytes: disk.disk_bytes, inodes: disk.inodes, ..Usage::default() };
+        for pid in init.into_iter().flat_map(processes) {
+            usage.processes += 1;
+            usage.memory_bytes += resident_bytes(pid);
+        }
+        usage
+    }
+
+    /// The environment of its commands, before the caller adds to it.
+    pub fn environment(&self, host: &HostEnvironment) -> BTreeMap<OsString, OsString> {
+        let path = |name: &str| self.dir.path().join(name).into_os_string();
+        let mut env = host.variables.clone();
+        env.insert("HOME".into(), path(dir::HOME));
+        env.insert("TMPDIR".into(), path(dir::TMP));
+        env.insert("NOXRUNNER_SESSION".into(), self.key.id.as_str().into());
+        env.extend(host.passthrough.clone());
+        env.extend(self.lock().env.iter().map(|(k, v)| (k.into(), v.into())));
+        env
+    }
+}
+
+fn processes(init: i32) -> impl Iterator<Item = i32> {
+    let own = nix::unistd::Pid::from_raw(init);
+    noxrunner_init::trees([own]).into_iter().filter(move |pid| *pid != own).map(|p| p.as_raw())
+}
+
+/// Resident memory of a process, in bytes; 0 where it is gone. From proc_pid_statm(5).
+fn resident_bytes(pid: i32) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    pages * page.and_then(|n| u64::try_from(n).ok()).unwrap_or(4096)
+}
+
+/// A command that counts as running.
+#[derive(Debug)]
+pub struct Running(Arc<Sandbox>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.execs.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What commands see of the daemon's own environment.
+#[derive(Debug, Clone, Default)]
+pub struct HostEnvironment {
+    variables: BTreeMap<OsString, OsString>,
+    passthrough: BTreeMap<OsString, OsString>,
+}
+
+/// Where programs are looked for when the daemon has no PATH: what most systems give a login.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl HostEnvironment {
+    /// Picks from the daemon's environment what commands may see, and adds what
+    /// `passthrough` names.
+    pub fn pick(get: impl Fn(&str) -> Option<OsString>, user: &str, passthrough: &[String]) -> Self {
+        let set = |name: &str| get(name).filter(|value| !value.is_empty());
+        let path = set("PATH").map_or_else(|| DEFAULT_PATH.into(), |path| absolute_entries(&path));
+        let variables = BTreeMap::from([
+            ("PATH".into(), path),
+            ("USER".into(), user.into()),
+            ("LANG".into(), set("LANG").unwrap_or_else(|| "C.UTF-8".into())),
+            // No terminal is there to be drawn on.
+            ("TERM".into(), "dumb".into()),
+        ]);
+        let named = passthrough.iter().filter_map(|name| Some((name.into(), get(name)?)));
+        Self { variables, passthrough: named.collect() }
+    }
+
+    /// Where programs are looked for.
+    pub fn path(&self) -> OsString {
+        self.variables.get(std::ffi::OsStr::new("PATH")).cloned().unwrap_or_default()
+    }
+}
+
+/// A PATH without the entries that would mean something else in every directory.
+fn absolute_entries(path: &std::ffi::OsStr) -> OsString {
+    let entries = std::env::split_paths(path).filter(|entry| entry.is_absolute());
+    std::env::join_paths(entries).unwrap_or_else(|_| DEFAULT_PATH.into())
+}
+
+/// The directory that sandboxes are kept in, and whose they are.
+#[derive(Debug, Clone)]
+pub struct Base<'a> {
+    /// Where `noxrunner_sandbox_*` are.
+    pub path: &'a Path,
+    /// The daemon's own user id.
+    pub uid: u32,
+}

@@ -1,0 +1,199 @@
+//! The methods, each verified, converted and handed off.
+
+use std::sync::Arc;
+
+use noxrunner_protocol::method::{
+    DaemonInfoGet, DaemonShutdown, HealthCheck, PolicyCheckOne, PolicyGet, RpcDiscover,
+    SandboxCreate, SandboxDelete, SandboxExec, SandboxGet, SandboxListAll, SandboxTouch,
+};
+use noxrunner_protocol::openrpc;
+use noxrunner_protocol::types::{
+    CreateParams, CreateResult, DaemonInfo, Deleted, ExecParams, ExecResult, Health, NoParams,
+    PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList, SandboxRef,
+    SandboxState, Shutdown, Touched,
+};
+use tokio::task::spawn_blocking;
+
+use super::rpc::{Builder, Caller, Rpc};
+use crate::clock::{Moment, rfc3339};
+use crate::daemon::{Daemon, joined};
+use crate::error::CallError;
+use crate::exec::command;
+use crate::policy;
+use crate::sandbox::Sandbox;
+use crate::warning;
+
+/// This program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the wire page has and this version has not.
+const UNSUPPORTED: &[&str] = &[
+    "sandbox.create:lease",
+    "sandbox.create:network=host",
+    "sandbox.exec:fds",
+    "sandbox.exec:tag",
+    "sandbox.hold",
+    "sandbox.forward",
+    "process.*",
+    "file.*",
+    "events.*",
+];
+
+/// All methods.
+pub fn methods(daemon: &Arc<Daemon>) -> Rpc {
+    Builder::new(Arc::clone(daemon))
+        .method::<HealthCheck, _, _>(health)
+        .method::<RpcDiscover, _, _>(discover)
+        .method::<SandboxCreate, _, _>(create)
+        .method::<SandboxGet, _, _>(get)
+        .method::<SandboxListAll, _, _>(list)
+        .method::<SandboxTouch, _, _>(touch)
+        .method::<SandboxDelete, _, _>(delete)
+        .method::<SandboxExec, _, _>(exec)
+        .method::<PolicyGet, _, _>(policy_get)
+        .method::<PolicyCheckOne, _, _>(policy_check)
+        .method::<DaemonInfoGet, _, _>(info)
+        .method::<DaemonShutdown, _, _>(shutdown)
+        .build()
+}
+
+type Outcome<T> = Result<T, CallError>;
+
+async fn health(daemon: Arc<Daemon>, caller: Caller, _: NoParams) -> Outcome<Health> {
+    let status = if *daemon.stop.borrow() { "stopping" } else { "ok" };
+    Ok(Health {
+        status: status.to_owned(),
+        version: VERSION.to_owned(),
+        uptime_seconds: uptime(&daemon),
+        sandboxes: daemon.registry.visible(caller.peer.uid).len(),
+        isolation: warning::isolation(),
+        backend: "local".to_owned(),
+        unsupported: UNSUPPORTED.iter().map(|&name| name.to_owned()).collect(),
+    })
+}
+
+async fn discover(_: Arc<Daemon>, _: Caller, _: NoParams) -> Outcome<serde_json::Value> {
+    Ok(openrpc::document(VERSION))
+}
+
+async fn create(
+    daemon: Arc<Daemon>,
+    caller: Caller,
+    params: CreateParams,
+) -> Outcome<CreateResult> {
+    let mut warnings = Vec::new();
+    if params.image.is_some() {
+        warnings.push(
+            "image is recorded but not used: local sandboxes use this machine's tools".to_owned(),
+        );
+    }
+    let (sandbox, created) = daemon.create(caller.peer.uid, params).await?;
+    let settings = sandbox.settings();
+    let limited = settings.limits.keys().map(|name| format!("{name:?}").to_lowercase());
+    let limited: Vec<String> = limited.collect();
+    if !limited.is_empty() {
+        warnings.push(format!("nothing enforces these limits yet: {}", limited.join(", ")));
+    }
+    Ok(CreateResult {
+        pod_name: pod_name(&sandbox),
+        expires_at: rfc3339(settings.expires_at),
+        created,
+        sandbox_dir: sandbox.dir.path().to_string_lossy().into_owned(),
+        isolation: warning::isolation(),
+        limits: settings.limits(),
+        warnings,
+    })
+}
+
+async fn get(daemon: Arc<Daemon>, caller: Caller, params: SandboxRef) -> Outcome<SandboxInfo> {
+    let found = daemon.registry.find(caller.peer.uid, &params.session_id).await;
+    let sandbox = found.map_err(CallError::lookup(&params.session_id))?;
+    joined(spawn_blocking(move || describe(&sandbox)).await)
+}
+
+async fn list(daemon: Arc<Daemon>, caller: Caller, _: NoParams) -> Outcome<SandboxList> {
+    let visible = daemon.registry.visible(caller.peer.uid);
+    let described = spawn_blocking(move || visible.iter().map(|s| describe(s)).collect());
+    Ok(SandboxList { sandboxes: joined(described.await)? })
+}
+
+async fn touch(daemon: Arc<Daemon>, caller: Caller, params: SandboxRef) -> Outcome<Touched> {
+    let sandbox = daemon.touch(caller.peer.uid, &params.session_id).await?;
+    Ok(Touched { expires_at: rfc3339(sandbox.settings().expires_at) })
+}
+
+async fn delete(daemon: Arc<Daemon>, caller: Caller, params: SandboxRef) -> Outcome<Deleted> {
+    daemon.delete(caller.peer.uid, &params.session_id).await?;
+    Ok(Deleted { deleted: true })
+}
+
+async fn exec(daemon: Arc<Daemon>, caller: Caller, params: ExecParams) -> Outcome<ExecResult> {
+    command::exec(&daemon, caller.peer.uid, caller.arrived, params).await
+}
+
+async fn policy_get(daemon: Arc<Daemon>, _: Caller, _: NoParams) -> Outcome<PolicyInfo> {
+    Ok(daemon.policy.info())
+}
+
+async fn policy_check(
+    daemon: Arc<Daemon>,
+    _: Caller,
+    params: PolicyCheckParams,
+) -> Outcome<PolicyCheck> {
+    let checked = spawn_blocking(move || policy::check(&daemon.policy, &daemon.host, &params));
+    joined(checked.await)?.map_err(CallError::Invalid)
+}
+
+async fn info(daemon: Arc<Daemon>, _: Caller, _: NoParams) -> Outcome<DaemonInfo> {
+    Ok(DaemonInfo {
+        version: VERSION.to_owned(),
+        pid: std::process::id(),
+        uid: daemon.uid,
+        socket: daemon.socket.to_string_lossy().into_owned(),
+        base_dir: daemon.config.base_dir.to_string_lossy().into_owned(),
+        started_at: rfc3339(daemon.started.wall),
+        uptime_seconds: uptime(&daemon),
+        sandboxes: *daemon.registry.count().borrow(),
+        connections: *daemon.connections.borrow(),
+        tier: warning::isolation().tier,
+        ephemeral: daemon.config.ephemeral,
+        idle_exit_seconds: daemon.config.idle_exit.map(|time| time.as_secs()),
+    })
+}
+
+async fn shutdown(daemon: Arc<Daemon>, caller: Caller, _: NoParams) -> Outcome<Shutdown> {
+    if !caller.peer.may_stop(daemon.uid) {
+        return Err(CallError::Unauthorized("only the daemon's own user and root may end it"));
+    }
+    tracing::info!(uid = caller.peer.uid, "asked to end");
+    daemon.stop.send_replace(true);
+    Ok(Shutdown { stopping: true })
+}
+
+fn uptime(daemon: &Daemon) -> u64 {
+    (Moment::now().boot.saturating_sub(daemon.started.boot)).as_secs()
+}
+
+fn pod_name(sandbox: &Sandbox) -> String {
+    sandbox.dir.name().to_string_lossy().into_owned()
+}
+
+fn describe(sandbox: &Arc<Sandbox>) -> SandboxInfo {
+    let settings = sandbox.settings();
+    SandboxInfo {
+        session_id: sandbox.key.id.clone(),
+        owner_uid: sandbox.key.owner,
+        pod_name: pod_name(sandbox),
+        state: SandboxState::Ready,
+        created_at: rfc3339(sandbox.created_at),
+        expires_at: rfc3339(settings.expires_at),
+        ttl_seconds: settings.ttl,
+        sandbox_dir: sandbox.dir.path().to_string_lossy().into_owned(),
+        leased: false,
+        isolation: warning::isolation(),
+        limits: settings.limits(),
+        image: settings.image,
+        usage: sandbox.usage(),
+        execs: sandbox.execs(),
+    }
+}

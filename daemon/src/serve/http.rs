@@ -1,0 +1,110 @@
+//! HTTP/1.1 on the same socket: `POST /` (or `/rpc`) is JSON-RPC, `GET /healthz` says OK.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, ORIGIN};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, http::HeaderValue};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use noxrunner_protocol::message::Id;
+use noxrunner_protocol::{ErrorKind, RpcError, limits};
+use tokio::net::UnixStream;
+
+use super::hangup::hung_up;
+use super::peer::Peer;
+use super::rpc::{Rpc, error_answer};
+
+/// How long a client may take for a request's headers.
+const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Serves one connection to its end. Its calls go with it.
+///
+/// # Errors
+/// As the socket's, and where what comes is not HTTP.
+pub async fn serve(stream: UnixStream, peer: Peer, rpc: &Rpc) -> io::Result<()> {
+    let watched = super::duplicate(stream.as_fd())?;
+    let service = service_fn(move |request| async move {
+        Ok::<_, Infallible>(route(request, peer, rpc).await)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_PATIENCE)
+        // Who closes its writing side still gets its answer; who closes all is noticed below.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = connection => served.map_err(io::Error::other),
+        gone = hung_up(watched.as_fd()) => gone,
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+async fn route(request: Request<Incoming>, peer: Peer, rpc: &Rpc) -> Answer {
+    // No page has this socket as its origin, so any origin is a foreign one.
+    if request.headers().contains_key(ORIGIN) {
+        return failed(StatusCode::FORBIDDEN, "requests of web pages are refused");
+    }
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/" | "/rpc") => post(request, peer, rpc).await,
+        (&Method::GET, "/healthz") => answer(StatusCode::OK, "text/plain", "OK\n".to_owned()),
+        (_, "/" | "/rpc") => not_allowed("POST"),
+        (_, "/healthz") => not_allowed("GET"),
+        (_, path) => failed(
+            StatusCode::NOT_FOUND,
+            &format!("there is nothing at {path}: POST / takes JSON-RPC, GET /healthz says OK"),
+        ),
+    }
+}
+
+async fn post(request: Request<Incoming>, peer: Peer, rpc: &Rpc) -> Answer {
+    let json = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| {
+        v.split(';').next().is_some_and(|v| v.trim().eq_ignore_ascii_case("application/json"))
+    });
+    if !json {
+        return failed(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send the request with the header content-type: application/json",
+        );
+    }
+    let body = Limited::new(request.into_body(), limits::MAX_LINE_BYTES).collect().await;
+    let body = match body {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            let error = RpcError::new(
+                ErrorKind::PayloadTooLarge,
+                format!("a body has at most {} bytes", limits::MAX_LINE_BYTES),
+            );
+            let text = error_answer(Id::Null, error.hint("send less at a time"));
+            return answer(StatusCode::PAYLOAD_TOO_LARGE, "application/json", text);
+        }
+        Err(_) => return failed(StatusCode::BAD_REQUEST, "the body did not arrive whole"),
+    };
+    match rpc.start(&body, peer).answer.await {
+        Some(text) => answer(StatusCode::OK, "application/json", text),
+        None => answer(StatusCode::NO_CONTENT, "application/json", String::new()),
+    }
+}
+
+fn not_allowed(allowed: &'static str) -> Answer {
+    let mut answer =
+        failed(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is possible here"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+fn failed(status: StatusCode, why: &str) -> Answer {
+    answer(status, "application/json", serde_json::json!({"error": why}).to_string())
+}
+
+fn answer(status: StatusCode, content_type: &'static str, text: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

@@ -1,0 +1,196 @@
+//! Newline-delimited JSON-RPC 2.0: one request, notification or batch a line.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use noxrunner_protocol::message::{Id, response};
+use noxrunner_protocol::{ErrorKind, RpcError, limits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::hangup::hung_up;
+use super::peer::Peer;
+use super::rpc::{Rpc, error_answer};
+
+/// Answers that wait for a slow client, in bytes. Beyond it no further answer is taken in.
+const OUTPUT_BYTES: usize = 256 * 1024;
+
+/// How long a client may take none of its answers.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Serves one connection to its end. Its calls go with it.
+///
+/// # Errors
+/// As the socket's.
+pub async fn serve(mut stream: UnixStream, peer: Peer, rpc: &Rpc) -> io::Result<()> {
+    // For noticing a hang-up while the halves are borrowed.
+    let watched = super::duplicate(stream.as_fd())?;
+    let (mut reader, mut writer) = stream.split();
+    let mut input = Input::default();
+    let mut calls = FuturesUnordered::new();
+    let mut in_flight = 0;
+    let mut output = Vec::new();
+    let mut progress = Instant::now();
+    let gone = hung_up(watched.as_fd());
+    tokio::pin!(gone);
+    loop {
+        let room = in_flight < limits::MAX_CALLS_IN_FLIGHT && output.len() < OUTPUT_BYTES;
+        if room {
+            match input.next_line() {
+                Some(Line::Whole(line)) => {
+                    let work = rpc.start(&line, peer);
+                    let weight = work.calls;
+                    in_flight += weight;
+                    calls.push(async move { (weight, work.answer.await) });
+                    continue;
+                }
+                Some(Line::TooLong) => {
+                    input.done = true;
+                    output.extend(too_long());
+                    output.push(b'\n');
+                    continue;
+                }
+                None => {}
+            }
+        }
+        if input.done && calls.is_empty() && output.is_empty() {
+            return Ok(());
+        }
+        tokio::select! {
+            read = reader.read_buf(&mut input.buffer), if room && !input.done => {
+                if read? == 0 {
+                    input.done = true;
+                }
+            }
+            Some((weight, answer)) = calls.next(), if output.len() < OUTPUT_BYTES => {
+                in_flight -= weight;
+                if let Some(answer) = answer {
+                    if output.is_empty() {
+                        progress = Instant::now();
+                    }
+                    output.extend_from_slice(answer.as_bytes());
+                    output.push(b'\n');
+                }
+            }
+            written = writer.write(&output), if !output.is_empty() => {
+                output.drain(..written?);
+                progress = Instant::now();
+            }
+            () = sleep_until(progress + WRITE_PATIENCE), if !output.is_empty() => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            hung_up = &mut gone => return hung_up,
+        }
+    }
+}
+
+fn too_long() -> Vec<u8> {
+    let error = RpcError::new(
+        ErrorKind::PayloadTooLarge,
+        format!("a line has at most {} bytes", limits::MAX_LINE_BYTES),
+    );
+    error_answer(Id::Null, error.hint("send less at a time; this connection ends here")).into_bytes()
+}
+
+/// Tells a client of another user why it is not served.
+///
+/// # Errors
+/// As the socket's.
+pub async fn refuse(mut stream: UnixStream, uid: u32) -> io::Result<()> {
+    let error = RpcError::new(
+        ErrorKind::Unauthorized,
+        format!("this daemon serves the user with id {uid} and root only"),
+    );
+    let error = error.hint("start a daemon of your own: noxrunnerd --local-test");
+    let mut line = response::<()>(Id::Null, Err(error)).map_err(io::Error::other)?;
+    line.push('\n');
+    timeout(WRITE_PATIENCE, stream.write_all(line.as_bytes())).await?
+}
+
+/// What was read and not yet taken.
+#[derive(Default)]
+struct Input {
+    buffer: Vec<u8>,
+    // Where the search for a newline goes on, so that no byte is looked at twice.
+    searched: usize,
+    done: bool,
+}
+
+enum Line {
+    Whole(Vec<u8>),
+    TooLong,
+}
+
+impl Input {
+    /// The next line that is not blank, without its end. The last one needs no newline.
+    fn next_line(&mut self) -> Option<Line> {
+        loop {
+            let fresh = self.buffer.get(self.searched..).unwrap_or_default();
+            let end = fresh.iter().position(|b| *b == b'\n').map(|at| self.searched + at);
+            let length = end.unwrap_or(self.buffer.len());
+            if length > limits::MAX_LINE_BYTES {
+                self.buffer = Vec::new();
+                self.searched = 0;
+                return Some(Line::TooLong);
+            }
+            let mut line = match end {
+                Some(end) => {
+                    let rest = self.buffer.split_off(end + 1);
+                    std::mem::replace(&mut self.buffer, rest)
+                }
+                None if self.done && length > 0 => std::mem::take(&mut self.buffer),
+                None => {
+                    self.searched = length;
+                    return None;
+                }
+            };
+            self.searched = 0;
+            while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+                line.pop();
+            }
+            if !line.trim_ascii().is_empty() {
+                return Some(Line::Whole(line));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<String> {
+        let mut input = Input::default();
+        let mut lines = Vec::new();
+        for (n, chunk) in chunks.iter().enumerate() {
+            input.buffer.extend_from_slice(chunk);
+            input.done = n + 1 == chunks.len();
+            while let Some(line) = input.next_line() {
+                match line {
+                    Line::Whole(line) => lines.push(String::from_utf8(line).unwrap()),
+                    Line::TooLong => lines.push("too long".to_owned()),
+                }
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn lines_in_any_pieces() {
+        assert_eq!(lines(&[b"a\n\n  \nb\r\nc"]), ["a", "b", "c"]);
+        assert_eq!(lines(&[b"a", b"b", b"\nc", b"\n", b""]), ["ab", "c"]);
+        assert_eq!(lines(&[b""]), [""; 0]);
+    }
+
+    #[test]
+    fn a_line_of_the_limit_passes_and_one_byte_more_does_not() {
+        let mut line = vec![b'x'; limits::MAX_LINE_BYTES];
+        assert_eq!(lines(&[&line])[0].len(), limits::MAX_LINE_BYTES);
+        line.push(b'x');
+        assert_eq!(lines(&[&line]), ["too long"]);
+    }
+}
