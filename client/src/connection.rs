@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use noxrunner_protocol::message::{self, Id};
@@ -18,6 +18,7 @@ const MAX_ANSWER_BYTES: u64 = limits::MAX_RESPONSE_BYTES as u64 + 64 * 1024;
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<UnixStream>,
+    socket: PathBuf,
     last_id: u64,
 }
 
@@ -31,7 +32,13 @@ impl Connection {
         trust::check_directory(socket)?;
         let stream = UnixStream::connect(socket).map_err(|e| trust::failed(socket, e))?;
         trust::check_server(&stream, socket)?;
-        Ok(Self { stream: BufReader::with_capacity(64 * 1024, stream), last_id: 0 })
+        let stream = BufReader::with_capacity(64 * 1024, stream);
+        Ok(Self { stream, socket: socket.to_owned(), last_id: 0 })
+    }
+
+    /// The socket it was opened on.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// How long calls wait while the daemon says nothing; forever at first and with `None`.
