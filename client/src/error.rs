@@ -158,7 +158,7 @@ impl CallError {
             Self::Io(_) | Self::Closed => {
                 Some("the daemon may have ended: see its log, start it again and repeat the call")
             }
-            Self::TimedOut => Some("see the daemon's log, or stop it and start it again"),
+            Self::TimedOut => Some("see the daemon's log, or kill it and start it again"),
             Self::AnswerTooLong | Self::BadAnswer { .. } | Self::WrongId { .. } => Some(
                 "is it noxrunnerd, and of this version? Compare `noxrunnerd --version` with \
                  `noxctl --version`",

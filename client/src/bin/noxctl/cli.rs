@@ -15,7 +15,7 @@ use crate::render::Out;
 
 /// Make local sandboxes and run commands in them.
 #[derive(Debug, Parser)]
-#[command(name = "noxctl", version, max_term_width = 100)]
+#[command(name = "noxctl", version)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -37,7 +37,7 @@ pub(crate) struct Global {
     /// Print no warnings and no notes [also: NOXRUNNER_QUIET=1]
     #[arg(long, global = true)]
     pub(crate) quiet: bool,
-    /// Without sandboxes and clients, a daemon started from here ends after this long
+    /// A daemon started from here ends after being idle this long
     #[arg(long, value_name = "SECONDS", default_value_t = 600, global = true)]
     pub(crate) idle_exit: u64,
 }
@@ -132,7 +132,7 @@ pub(crate) struct ExecArgs {
     #[arg(short = 'i', long = "stdin")]
     pub(crate) stdin: bool,
     // One list, because only so clap leaves alone what follows the session id.
-    /// The sandbox's name, then the command and its arguments
+    /// The sandbox's name, then the command and its arguments; flags of exec come before them
     #[arg(value_names = ["SESSION_ID", "COMMAND"], num_args = 2.., required = true,
           trailing_var_arg = true)]
     rest: Vec<String>,
@@ -153,7 +153,6 @@ impl ExecArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct PolicyArgs {
     #[command(subcommand)]
     pub(crate) verb: Option<PolicyVerb>,

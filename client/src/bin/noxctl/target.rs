@@ -32,15 +32,13 @@ impl Target {
         env: impl Fn(&str) -> Option<OsString>,
         uid: u32,
     ) -> Result<Self, CliError> {
-        let set = |name| env(name).is_some_and(|value| !value.is_empty());
-        let named = socket.is_some() || set(SOCKET_ENV);
-        if !named && !local_test && set(BASE_URL_ENV) {
+        let own = Self::own(socket, &env, uid);
+        let remote = env(BASE_URL_ENV).is_some_and(|url| !url.is_empty());
+        if remote && !local_test && !is_named(socket, &env) {
             return Err(CliError::RemoteBackend);
         }
-        let own = Self::own(socket, env, uid);
         // Who asks for a daemon to be started wants that one, not the machine's.
-        let or_system = !named && !local_test && own.socket != Path::new(SYSTEM_SOCKET);
-        Ok(Self { or_system, ..own })
+        Ok(Self { or_system: own.or_system && !local_test, ..own })
     }
 
     /// The user's own daemon, or the one that is named.
@@ -49,8 +47,9 @@ impl Target {
         env: impl Fn(&str) -> Option<OsString>,
         uid: u32,
     ) -> Self {
-        let socket = socket.map_or_else(|| default_path(env, uid), Path::to_owned);
-        Self { socket, or_system: false }
+        let named = is_named(socket, &env);
+        let socket = socket.map_or_else(|| default_path(&env, uid), Path::to_owned);
+        Self { or_system: !named && socket != Path::new(SYSTEM_SOCKET), socket }
     }
 
     /// Connects to the daemon that answers.
@@ -65,6 +64,11 @@ impl Target {
             other => Ok(other?),
         }
     }
+}
+
+/// Whether the user says which socket, rather than have it assumed.
+fn is_named(socket: Option<&Path>, env: impl Fn(&str) -> Option<OsString>) -> bool {
+    socket.is_some() || env(SOCKET_ENV).is_some_and(|path| !path.is_empty())
 }
 
 #[cfg(test)]
