@@ -1,1 +1,24 @@
 //! Talk to the daemon: a blocking connection, and the `noxctl` that uses it.
+//!
+//! Plain `std`, without a runtime or threads, because `noxctl` lives for a
+//! millisecond. One [`Connection`] makes one call at a time.
+//!
+//! ```no_run
+//! use noxrunner_client::Connection;
+//! use noxrunner_protocol::method::SandboxExec;
+//! use noxrunner_protocol::types::ExecParams;
+//!
+//! let mut daemon = Connection::open("/run/user/1000/noxrunner/noxrunnerd.sock".as_ref())?;
+//! let mut echo = ExecParams::new("my-session".parse()?, vec!["echo".into(), "hi".into()]);
+//! echo.create = true;
+//! assert_eq!(daemon.call::<SandboxExec>(&echo)?.stdout, "hi\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod connection;
+mod error;
+pub mod trust;
+
+pub use connection::Connection;
+pub use error::{CallError, ConnectError};
+pub use noxrunner_protocol as protocol;
