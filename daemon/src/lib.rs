@@ -1,2 +1,5 @@
 //! The daemon.
 #![forbid(unsafe_code)]
+
+pub mod policy;
+pub mod tree;

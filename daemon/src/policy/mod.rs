@@ -1,0 +1,3 @@
+//! What may run, and where paths lead.
+
+pub mod path;
