@@ -133,6 +133,11 @@ impl RootNames {
         self.host_dir.is_none()
     }
 
+    /// Whether the way to one of a mount tree's places leads through this directory.
+    pub(super) fn is_above_a_root(seen: &Path) -> bool {
+        Root::ALL.iter().any(|root| Path::new(root.path()).ancestors().skip(1).any(|up| up == seen))
+    }
+
     fn find<'p, 'b>(&self, parts: &'p [&'b [u8]]) -> Option<(Root, &'p [&'b [u8]])> {
         let under_host = self.host_dir.as_deref().and_then(|dir| strip(parts, dir));
         let Some(below) = under_host else { return named(parts) };
