@@ -1,0 +1,108 @@
+//! What may run, and where paths lead.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`path`] | where a path leads: pure |
+//! | [`rules`] | names and the rules they match: pure |
+//! | [`resolve`] | which program a command names; looks at the file system |
+//! | [`file`] | the policy file |
+//! | [`approve`] | a request, judged: the only maker of [`Approved`] |
+//!
+//! Only an [`Approved`] can be planned and run, so nothing reaches a process
+//! around the policy. It checks the command that the caller names; what that
+//! command starts is the kernel's to refuse, and no shell is parsed here.
+//! The policy is a guard rail for the caller; what protects the host is the
+//! sandbox.
+
+pub mod approve;
+pub mod file;
+pub mod path;
+pub mod resolve;
+pub mod rules;
+
+use std::path::PathBuf;
+
+use noxrunner_protocol::types::{CommandScope, ListMode, PolicyInfo, SettingGap};
+
+pub use approve::{Approved, CommandRequest, Refusal, check_path};
+pub use file::{PolicyFileError, PolicyFileProblem};
+pub use path::{Inside, PathError, PathUse, Root, RootNames, decide};
+pub use resolve::View;
+use rules::{DEFAULT_BLOCK, Rule};
+
+/// What may run in the sandboxes of this daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    file: Option<PathBuf>,
+    commands: CommandScope,
+    list: CommandList,
+    env_passthrough: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum CommandList {
+    Block(Vec<Rule>),
+    Allow(Vec<Rule>),
+}
+
+impl Policy {
+    /// The policy of a daemon that was given no file.
+    pub fn built_in() -> Self {
+        Self {
+            file: None,
+            commands: CommandScope::default(),
+            list: CommandList::Block(default_block()),
+            env_passthrough: Vec::new(),
+        }
+    }
+
+    /// Names of the variables of the daemon's own environment that commands see.
+    pub fn env_passthrough(&self) -> &[String] {
+        &self.env_passthrough
+    }
+
+    /// The policy as `policy.get` tells it.
+    pub fn info(&self) -> PolicyInfo {
+        let spell = |rules: &[Rule]| rules.iter().map(Rule::to_string).collect();
+        let (mode, block, allow) = match &self.list {
+            CommandList::Block(rules) => (ListMode::Block, spell(rules), Vec::new()),
+            CommandList::Allow(rules) => (ListMode::Allow, Vec::new(), spell(rules)),
+        };
+        let not_enforced = match self.commands {
+            CommandScope::Everywhere => vec![SettingGap {
+                setting: "commands".to_owned(),
+                why: "only the command that the caller names is checked; what it starts is not"
+                    .to_owned(),
+            }],
+            CommandScope::Direct => Vec::new(),
+        };
+        PolicyInfo {
+            file: self.file.as_ref().map(|file| file.to_string_lossy().into_owned()),
+            commands: self.commands,
+            mode,
+            block,
+            allow,
+            env_passthrough: self.env_passthrough.clone(),
+            not_enforced,
+        }
+    }
+}
+
+fn default_block() -> Vec<Rule> {
+    DEFAULT_BLOCK.iter().filter_map(|rule| Rule::parse(rule).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_policy_says_what_it_is_and_what_it_does_not_hold() {
+        let info = Policy::built_in().info();
+        assert_eq!(info.block, DEFAULT_BLOCK);
+        assert_eq!((info.file, info.mode, info.allow.len()), (None, ListMode::Block, 0));
+        assert_eq!(info.commands, CommandScope::Everywhere);
+        assert_eq!(info.not_enforced.len(), 1);
+        assert_eq!(info.not_enforced[0].setting, "commands");
+    }
+}

@@ -1,0 +1,400 @@
+//! Which program a command names and every name it goes by. The only file of
+//! this room that looks at the file system, and it opens nothing: only
+//! lstat(2), readlink(2) and faccessat(2).
+//!
+//! What it finds can be changed before the program runs. It makes the denial
+//! quick and clear; it is not what holds a sandbox.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use nix::fcntl::AtFlags;
+use nix::unistd::{AccessFlags, faccessat};
+
+use super::path::{Inside, PathUse, RootNames, decide};
+use super::rules::base_name;
+
+/// Most links that the kernel follows in one path (`MAXSYMLINKS`, path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// Length from which the kernel refuses a path, its NUL counted (`PATH_MAX`).
+const PATH_MAX: usize = 4096;
+
+/// Length from which execve(2) refuses a variable, its NUL counted (`MAX_ARG_STRLEN`): a
+/// search path as long as that cannot reach a program, so nothing is searched for it.
+const MAX_ARG_STRLEN: usize = 128 * 1024;
+
+/// The file system as the commands of one sandbox see it, from the host's side.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The names of the sandbox's places; with a mount tree they are real to commands.
+    pub names: &'a RootNames,
+    /// The host path of a place inside, or `None` where there is no sandbox yet.
+    pub host_path: &'a dyn Fn(&Inside) -> Option<PathBuf>,
+}
+
+/// Where a command is looked for.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// The file system to look in.
+    pub view: View<'a>,
+    /// The command's `PATH`.
+    pub path: &'a OsStr,
+    /// The directory that the command runs in.
+    pub workdir: &'a Inside,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The file that would run, as commands name it and free of links; `None` if nothing would.
+    pub program: Option<PathBuf>,
+    /// Every name it goes by: the one typed, those of the links on the way and the file's own.
+    /// Of links that lead nowhere, too.
+    pub names: Vec<OsString>,
+}
+
+/// Finds what `argv0` runs, as execvp(3) does: with a slash it is a path,
+/// otherwise each entry of the search path is tried (an empty one is the
+/// working directory) and the first regular file that may be executed is taken.
+///
+/// "May be executed" is by the daemon's own rights, which are the command's
+/// except where a root daemon gave the sandbox a uid of its own.
+pub fn resolve(argv0: &OsStr, search: Search<'_>) -> Resolved {
+    let mut names = vec![base_name(argv0).to_owned()];
+    let mut program = None;
+    if argv0.as_bytes().contains(&b'/') {
+        program = Walk::new(search.view, &mut names).program(search.workdir, argv0);
+    } else if search.path.len() < MAX_ARG_STRLEN && !argv0.is_empty() {
+        for entry in search.path.as_bytes().split(|byte| *byte == b':') {
+            let candidate = [entry, argv0.as_bytes()].join(&b'/');
+            let candidate = if entry.is_empty() { &candidate[1..] } else { &candidate };
+            let candidate = OsStr::from_bytes(candidate);
+            if is_missing_from_the_system(candidate) {
+                continue;
+            }
+            program = Walk::new(search.view, &mut names).program(search.workdir, candidate);
+            if program.is_some() {
+                break;
+            }
+        }
+    }
+    if let Some(file) = program.as_deref().and_then(Path::file_name)
+        && !names.iter().any(|name| name == file)
+    {
+        names.push(file.to_owned());
+    }
+    Resolved { program, names }
+}
+
+/// Whether a path in `/usr` leads nowhere on the host, and so nowhere in a
+/// sandbox, which sees the same `/usr`. One system call instead of a walk:
+/// most entries of a search path are misses, and every command pays for them.
+fn is_missing_from_the_system(path: &OsStr) -> bool {
+    let path = Path::new(path);
+    let in_usr =
+        path.starts_with("/usr") && !path.components().any(|part| part == Component::ParentDir);
+    in_usr && fs::symlink_metadata(path).is_err()
+}
+
+/// What stands at a path.
+enum Node {
+    Directory,
+    Link(Vec<u8>),
+    Executable,
+    Other,
+}
+
+impl View<'_> {
+    /// Looks at `seen`, an absolute path as commands see it with no link before its last component.
+    fn look(&self, seen: &Path) -> Option<Node> {
+        let host = if !self.names.has_mount_tree() {
+            seen.to_owned()
+        } else if RootNames::is_above_a_root(seen) {
+            // Whatever the host has there, a sandbox has a directory of its own.
+            return Some(Node::Directory);
+        } else {
+            let inside =
+                decide(seen.as_os_str().as_bytes(), PathUse::Directory, self.names).ok()?;
+            if inside.redirected() { seen.to_owned() } else { (self.host_path)(&inside)? }
+        };
+        let kind = fs::symlink_metadata(&host).ok()?.file_type();
+        Some(if kind.is_dir() {
+            Node::Directory
+        } else if kind.is_symlink() {
+            Node::Link(fs::read_link(&host).ok()?.into_os_string().into_vec())
+        } else if kind.is_file() && may_execute(&host) {
+            Node::Executable
+        } else {
+            Node::Other
+        })
+    }
+
+    /// The working directory as commands see it; it may have links on its way.
+    fn seen(&self, place: &Inside) -> Option<PathBuf> {
+        if self.names.has_mount_tree() {
+            Some(PathBuf::from(OsString::from_vec(place.display_path())))
+        } else {
+            (self.host_path)(place)
+        }
+    }
+}
+
+fn may_execute(host: &Path) -> bool {
+    faccessat(nix::fcntl::AT_FDCWD, host, AccessFlags::X_OK, AtFlags::AT_EACCESS).is_ok()
+}
+
+/// One walk along a path, as path_resolution(7) has it, that takes down the names of links.
+struct Walk<'a, 'n> {
+    view: View<'a>,
+    names: &'n mut Vec<OsString>,
+    todo: VecDeque<Vec<u8>>,
+    links: usize,
+}
+
+impl<'a, 'n> Walk<'a, 'n> {
+    fn new(view: View<'a>, names: &'n mut Vec<OsString>) -> Self {
+        Self { view, names, todo: VecDeque::new(), links: 0 }
+    }
+
+    /// The executable file to which `path` leads, free of links.
+    fn program(mut self, workdir: &Inside, path: &OsStr) -> Option<PathBuf> {
+        let path = path.as_bytes();
+        if path.len() >= PATH_MAX {
+            return None;
+        }
+        self.follow_first(path);
+        if !path.starts_with(b"/") {
+            let workdir = self.view.seen(workdir)?;
+            self.follow_first(workdir.as_os_str().as_bytes());
+        }
+        let mut at = PathBuf::from("/");
+        while let Some(part) = self.todo.pop_front() {
+            if part == b"." {
+                continue;
+            }
+            if part == b".." {
+                at.pop();
+                continue;
+            }
+            let next = at.join(OsStr::from_bytes(&part));
+            match self.view.look(&next)? {
+                Node::Directory => at = next,
+                Node::Link(target) => {
+                    self.links += 1;
+                    if self.links > MAX_LINKS {
+                        return None;
+                    }
+                    if self.todo.is_empty() {
+                        self.names.push(base_name(OsStr::from_bytes(&target)).to_owned());
+                    }
+                    if target.starts_with(b"/") {
+                        at = PathBuf::from("/");
+                    }
+                    self.follow_first(&target);
+                }
+                Node::Executable => return self.todo.is_empty().then_some(next),
+                Node::Other => return None,
+            }
+        }
+        None
+    }
+
+    /// Puts the components of `path` before what is left to do.
+    fn follow_first(&mut self, path: &[u8]) {
+        for (from_end, part) in path.rsplit(|byte| *byte == b'/').enumerate() {
+            match part {
+                // A slash at the end asks for a directory, as `/.` does.
+                b"" if from_end == 0 => self.todo.push_front(b".".to_vec()),
+                b"" => {}
+                name => self.todo.push_front(name.to_vec()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    /// A directory that commands see as it is, with the workspace in it.
+    struct Host {
+        dir: tempfile::TempDir,
+        names: RootNames,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("workspace")).unwrap();
+            let names = RootNames::with_host_dir(dir.path()).unwrap();
+            Self { dir, names }
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.dir.path().join("workspace").join(name)
+        }
+
+        fn file(&self, name: &str, mode: u32) -> PathBuf {
+            let path = self.at(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        }
+
+        fn link(&self, target: impl AsRef<Path>, name: &str) {
+            symlink(target, self.at(name)).unwrap();
+        }
+
+        /// Resolves in the directory `workdir` of the workspace.
+        fn resolve_in(
+            &self,
+            workdir: &str,
+            argv0: &str,
+            path: &str,
+        ) -> (Option<PathBuf>, Vec<String>) {
+            let host_path = |inside: &Inside| {
+                Some(self.dir.path().join(inside.root().host_name()).join(inside.rest()))
+            };
+            let workdir = decide(workdir.as_bytes(), PathUse::Directory, &self.names).unwrap();
+            let view = View { names: &self.names, host_path: &host_path };
+            let search = Search { view, path: OsStr::new(path), workdir: &workdir };
+            let Resolved { program, names } = resolve(OsStr::new(argv0), search);
+            (program, names.into_iter().map(|name| name.into_string().unwrap()).collect())
+        }
+
+        fn resolve(&self, argv0: &str, path: &str) -> (Option<PathBuf>, Vec<String>) {
+            self.resolve_in("", argv0, path)
+        }
+    }
+
+    #[test]
+    fn a_chain_of_links_gives_every_name_on_it() {
+        let host = Host::new();
+        let file = host.file("bin/tool", 0o755);
+        host.link(&file, "absolute");
+        host.link("bin/../absolute", "relative");
+        host.link("./relative", "first");
+        let names: Vec<String> = ["first", "relative", "absolute", "tool"].map(String::from).into();
+        assert_eq!(host.resolve("./first", ""), (Some(file.clone()), names));
+        let path = host.at("").into_os_string().into_string().unwrap();
+        assert_eq!(host.resolve("relative", &path).0, Some(file));
+    }
+
+    #[test]
+    fn a_directory_that_is_a_link_is_walked_but_gives_no_name() {
+        let host = Host::new();
+        let file = host.file("real/deep/tool", 0o755);
+        host.link("real/deep", "rm");
+        assert_eq!(host.resolve("rm/tool", ""), (Some(file.clone()), vec!["tool".to_owned()]));
+        assert_eq!(
+            host.resolve("rm/../deep/tool", "").0,
+            Some(file),
+            ".. is of where the link led"
+        );
+        assert_eq!(host.resolve("rm/./tool/", "").0, None, "a file is no directory");
+        assert_eq!(host.resolve("rm/tool/..", "").0, None);
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_give_their_names_and_no_program() {
+        let host = Host::new();
+        host.link("/nonexistent/rm", "dangling");
+        assert_eq!(host.resolve("./dangling", ""), (None, vec!["dangling".into(), "rm".into()]));
+        host.link("b", "a");
+        host.link("a", "b");
+        let (program, names) = host.resolve("./a", "");
+        assert_eq!((program, names.len()), (None, MAX_LINKS + 1));
+    }
+
+    #[test]
+    fn as_many_links_are_followed_as_the_kernel_follows() {
+        let host = Host::new();
+        let file = host.file("l0", 0o755);
+        for n in 1..=MAX_LINKS + 1 {
+            host.link(format!("l{}", n - 1), &format!("l{n}"));
+        }
+        let (most, too_many) = (format!("./l{MAX_LINKS}"), format!("./l{}", MAX_LINKS + 1));
+        assert_eq!(host.resolve(&most, "").0, Some(file));
+        fs::metadata(host.at(&most)).expect("the kernel follows these");
+        assert_eq!(host.resolve(&too_many, "").0, None);
+        fs::metadata(host.at(&too_many)).expect_err("the kernel refuses these");
+    }
+
+    #[test]
+    fn the_path_gives_the_first_regular_file_that_may_be_executed() {
+        let host = Host::new();
+        fs::create_dir_all(host.at("a/tool")).unwrap();
+        host.file("b/tool", 0o644);
+        let third = host.file("c/tool", 0o755);
+        host.file("d/tool", 0o755);
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|dir| host.at(dir).display().to_string());
+        assert_eq!(host.resolve("tool", &format!("/nonexistent:{a}:{b}:{c}:{d}")).0, Some(third));
+        assert_eq!(host.resolve("tool", &format!("{a}:{b}")).0, None);
+        assert_eq!(host.resolve("./b/tool", &c).0, None, "a path is not searched for");
+    }
+
+    #[test]
+    fn an_empty_or_relative_entry_is_of_the_working_directory() {
+        let host = Host::new();
+        let file = host.file("sub/tool", 0o755);
+        for path in ["", ":/usr/bin", "/usr/bin:", "/nonexistent::/usr/bin", "."] {
+            let path = path.replace("/usr/bin", "/nonexistent");
+            assert_eq!(host.resolve_in("sub", "tool", &path).0, Some(file.clone()), "{path:?}");
+            assert_eq!(host.resolve("tool", &path).0, None, "{path:?}");
+        }
+        assert_eq!(host.resolve("tool", "sub").0, Some(file));
+        assert_eq!(host.resolve("", "/usr/bin").0, None);
+    }
+
+    #[test]
+    fn what_the_kernel_finds_too_long_is_not_walked() {
+        let host = Host::new();
+        host.file("tool", 0o755);
+        let long = format!("./{}tool", "./".repeat(PATH_MAX / 2));
+        assert_eq!(host.resolve(&long, "").0, None);
+        assert_eq!(host.resolve("tool", &":".repeat(MAX_ARG_STRLEN)).0, None);
+        assert!(host.resolve("tool", &":".repeat(100)).0.is_some());
+    }
+
+    #[test]
+    fn with_a_mount_tree_absolute_links_lead_where_commands_see_them_lead() {
+        let host = Host::new();
+        let file = host.file("bin/rm", 0o755);
+        host.link("/workspace/bin/rm", "link");
+        host.link("/home/../workspace/link", "up");
+        host.link(&file, "host");
+        let names = RootNames::mount_tree();
+        let host_path = |inside: &Inside| Some(host.at("").join(inside.rest()));
+        let workdir = decide(b"bin", PathUse::Directory, &names).unwrap();
+        let search = Search {
+            view: View { names: &names, host_path: &host_path },
+            path: OsStr::new("/workspace"),
+            workdir: &workdir,
+        };
+        let find = |argv0: &str| resolve(OsStr::new(argv0), search);
+        let want = Some(PathBuf::from("/workspace/bin/rm"));
+        for argv0 in ["link", "up", "/workspace/link", "../link", "./rm"] {
+            assert_eq!(find(argv0).program, want, "{argv0}");
+            assert!(find(argv0).names.contains(&"rm".into()), "{argv0}");
+        }
+        assert_eq!(find("host").program, None, "the host's /tmp is not the sandbox's");
+        let upwards = Search { path: OsStr::new("/usr/../workspace/bin"), ..search };
+        assert_eq!(resolve(OsStr::new("rm"), upwards).program, want);
+
+        let nowhere = View { names: &names, host_path: &|_| None };
+        let search = Search {
+            view: nowhere,
+            path: OsStr::new("/usr/nonexistent:/workspace:/usr/bin:/bin"),
+            ..search
+        };
+        assert_eq!(resolve(OsStr::new("./link"), search).program, None);
+        assert!(resolve(OsStr::new("ls"), search).program.is_some(), "the system's programs exist");
+    }
+}

@@ -1,0 +1,1 @@
+//! A sandbox's directory tree.
