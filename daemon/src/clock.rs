@@ -4,12 +4,15 @@
 //! while the machine sleeps and never jumps. What outlives the daemon or is
 //! shown to people is wall-clock time.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::clock_gettime;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::wait::watch;
 
 /// One moment by both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,11 @@ pub fn from_unix_ms(ms: u64) -> SystemTime {
 
 /// Wakes at a moment of the boot clock, also after the machine has slept past it.
 #[derive(Debug)]
-pub struct Alarm(AsyncFd<TimerFd>);
+pub struct Alarm {
+    timer: TimerFd,
+    // The same timer, for waiting.
+    rung: AsyncFd<OwnedFd>,
+}
 
 impl Alarm {
     /// # Errors
@@ -59,7 +66,8 @@ impl Alarm {
     pub fn new() -> std::io::Result<Self> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
-        Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
+        let rung = watch(timer.as_fd().try_clone_to_owned()?, Interest::READABLE)?;
+        Ok(Self { timer, rung })
     }
 
     /// Waits until the boot clock shows `at`; for ever where there is no time to wait for.
@@ -67,8 +75,8 @@ impl Alarm {
         let Some(at) = at else { return std::future::pending().await };
         // A time of zero would disarm the timer.
         let expiration = Expiration::OneShot(at.max(Duration::from_nanos(1)).into());
-        if self.0.get_ref().set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME).is_ok()
-            && let Ok(mut ready) = self.0.readable().await
+        if self.timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME).is_ok()
+            && let Ok(mut ready) = self.rung.readable().await
         {
             ready.clear_ready();
         }

@@ -71,7 +71,8 @@ impl Config {
 
 /// A length of time, above zero: seconds, or as `90s`, `10m`, `24h`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let explain = || format!("{text:?} is no length of time: write seconds, or as in 90s, 10m or 24h");
+    let explain =
+        || format!("{text:?} is no length of time: write seconds, or as in 90s, 10m or 24h");
     let duration = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => text

@@ -233,8 +233,7 @@ impl Daemon {
     pub async fn end(self: &Arc<Self>) {
         let mut tasks = tokio::task::JoinSet::new();
         for sandbox in self.registry.visible(0) {
-            let leaving =
-                if self.config.ephemeral { self.registry.remove(&sandbox) } else { None };
+            let leaving = if self.config.ephemeral { self.registry.remove(&sandbox) } else { None };
             let daemon = Arc::clone(self);
             tasks.spawn(async move {
                 match leaving {

@@ -62,8 +62,12 @@ impl From<CallError> for RpcError {
                 (ErrorKind::Conflict, "call as the user who owns the one you mean")
             }
             CallError::Invalid(_) => (ErrorKind::InvalidArgument, ""),
-            CallError::Unsupported(_) => (ErrorKind::Unsupported, "health lists what this daemon cannot do"),
-            CallError::Unauthorized(_) => (ErrorKind::Unauthorized, "ask the user who runs the daemon, or root"),
+            CallError::Unsupported(_) => {
+                (ErrorKind::Unsupported, "health lists what this daemon cannot do")
+            }
+            CallError::Unauthorized(_) => {
+                (ErrorKind::Unauthorized, "ask the user who runs the daemon, or root")
+            }
             CallError::Plan(PlanError::Workdir(WorkdirError::NotADirectory(_))) => {
                 (ErrorKind::Conflict, "name a directory, or one that does not exist yet")
             }
@@ -76,9 +80,10 @@ impl From<CallError> for RpcError {
             CallError::Engine(EngineError::TooLarge) => {
                 (ErrorKind::InvalidArgument, "pass large data on standard input or in a file")
             }
-            CallError::Engine(EngineError::ZygoteGone) | CallError::Stopping => {
-                (ErrorKind::NotReady, "start the daemon again; unexpired sandboxes keep their files")
-            }
+            CallError::Engine(EngineError::ZygoteGone) | CallError::Stopping => (
+                ErrorKind::NotReady,
+                "start the daemon again; unexpired sandboxes keep their files",
+            ),
             CallError::Engine(
                 EngineError::InitGone
                 | EngineError::Spawn { .. }
@@ -88,7 +93,10 @@ impl From<CallError> for RpcError {
                 | EngineError::Os(..),
             ) => (ErrorKind::Internal, "try again; the daemon's log says more"),
             CallError::Directory(ref e)
-                if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                ) =>
             {
                 (ErrorKind::StorageFull, "make room, or start the daemon with another --base-dir")
             }

@@ -11,6 +11,7 @@
 //! | [`exec`] | running commands, by way of the crate `noxrunner-init` |
 //! | [`reaper`] | expiry |
 //! | [`tree`] | directory trees that somebody else may be writing |
+//! | [`wait`], [`clock`] | descriptors and time |
 //! | [`error`] | what can go wrong with a call, and how clients hear of it |
 //!
 //! An exec goes one way: serve → policy (`Approved`) → sandbox (`plan`) →
@@ -30,4 +31,5 @@ pub mod run;
 pub mod sandbox;
 pub mod serve;
 pub mod tree;
+pub mod wait;
 pub mod warning;

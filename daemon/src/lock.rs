@@ -8,7 +8,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc::O_NOFOLLOW;
@@ -25,7 +27,9 @@ pub struct BaseLock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another daemon of this user has it.
-    #[error("a noxrunnerd of this user already keeps its sandboxes in {base}: it listens on {socket}")]
+    #[error(
+        "a noxrunnerd of this user already keeps its sandboxes in {base}: it listens on {socket}"
+    )]
     Held {
         /// The base directory.
         base: String,
@@ -33,7 +37,9 @@ pub enum LockError {
         socket: String,
     },
     /// The lock's directory is somebody else's.
-    #[error("{0} must be a directory of this user's with mode 0700: remove it or choose another --base-dir")]
+    #[error(
+        "{0} must be a directory of this user's with mode 0700: remove it or choose another --base-dir"
+    )]
     Foreign(String),
     /// The kernel refused.
     #[error("cannot lock the base directory with {0}: {1}")]
@@ -55,14 +61,21 @@ pub fn private_dir(path: &Path, uid: u32) -> io::Result<bool> {
 }
 
 impl BaseLock {
-    /// Takes the lock and writes the socket's path into it.
+    /// Takes the lock and writes the socket's path into it. A holder that does
+    /// not answer on its socket, since it is just ending, is waited for as long as `patience`.
     ///
     /// # Errors
     /// Why it cannot be had.
-    pub fn take(base: &Path, uid: u32, socket: &Path) -> Result<Self, LockError> {
+    pub fn take(
+        base: &Path,
+        uid: u32,
+        socket: &Path,
+        patience: Duration,
+    ) -> Result<Self, LockError> {
         let dir = base.join(format!("noxrunner-{uid}"));
         let file = dir.join("daemon.lock");
         let error = |e| LockError::Io(file.display().to_string(), e);
+        let deadline = Instant::now() + patience;
         loop {
             if !private_dir(&dir, uid).map_err(error)? {
                 return Err(LockError::Foreign(dir.display().to_string()));
@@ -83,7 +96,17 @@ impl BaseLock {
             let mut lock = match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => lock,
                 Err((mut held, nix::errno::Errno::EWOULDBLOCK)) => {
-                    return Err(Self::held(base, &mut held));
+                    let holder = holder(&mut held);
+                    // One that does not answer is about to listen or about to be gone.
+                    if UnixStream::connect(&holder).is_ok() || Instant::now() > deadline {
+                        let (base, socket) = (base.display(), holder.display());
+                        return Err(LockError::Held {
+                            base: base.to_string(),
+                            socket: socket.to_string(),
+                        });
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
                 }
                 Err((_, errno)) => return Err(error(errno.into())),
             };
@@ -98,14 +121,14 @@ impl BaseLock {
             return Ok(Self { dir, file, _lock: lock });
         }
     }
+}
 
-    fn held(base: &Path, file: &mut File) -> LockError {
-        let mut socket = Vec::new();
-        // Nothing is written yet where the other daemon has only just taken it.
-        let _ = file.take(4096).read_to_end(&mut socket);
-        let socket = PathBuf::from(std::ffi::OsString::from_vec(socket));
-        LockError::Held { base: base.display().to_string(), socket: socket.display().to_string() }
-    }
+/// The socket of the daemon that holds the lock; empty where it has only just taken it.
+fn holder(file: &mut File) -> PathBuf {
+    let mut socket = Vec::new();
+    // What cannot be read cannot be named either.
+    let _ = file.take(4096).read_to_end(&mut socket);
+    PathBuf::from(std::ffi::OsString::from_vec(socket))
 }
 
 impl Drop for BaseLock {
@@ -125,12 +148,13 @@ mod tests {
     fn the_second_learns_of_the_first_and_nothing_is_left() {
         let base = tempfile::tempdir().unwrap();
         let uid = nix::unistd::geteuid().as_raw();
-        let first = BaseLock::take(base.path(), uid, Path::new("/first")).unwrap();
-        let error = BaseLock::take(base.path(), uid, Path::new("/second")).unwrap_err();
+        let first = BaseLock::take(base.path(), uid, Path::new("/first"), Duration::ZERO).unwrap();
+        let error =
+            BaseLock::take(base.path(), uid, Path::new("/second"), Duration::ZERO).unwrap_err();
         assert!(matches!(&error, LockError::Held { socket, .. } if socket == "/first"), "{error}");
         drop(first);
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
-        drop(BaseLock::take(base.path(), uid, Path::new("/second")).unwrap());
+        drop(BaseLock::take(base.path(), uid, Path::new("/second"), Duration::ZERO).unwrap());
     }
 
     #[test]
@@ -138,7 +162,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let uid = nix::unistd::geteuid().as_raw();
         DirBuilder::new().mode(0o755).create(base.path().join(format!("noxrunner-{uid}"))).unwrap();
-        let error = BaseLock::take(base.path(), uid, Path::new("/s")).unwrap_err();
+        let error = BaseLock::take(base.path(), uid, Path::new("/s"), Duration::ZERO).unwrap_err();
         assert!(matches!(error, LockError::Foreign(_)), "{error}");
     }
 }

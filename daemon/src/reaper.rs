@@ -12,7 +12,9 @@ use crate::daemon::Daemon;
 /// As timerfd_create(2).
 pub async fn run(daemon: Arc<Daemon>, first_sweep: Option<Duration>) -> std::io::Result<()> {
     let (expiry, stale) = (Alarm::new()?, Alarm::new()?);
-    let mut next_sweep = Moment::now().boot + daemon.until_sweep(first_sweep);
+    // What is not there yet cannot be due before it has lain for as long as that.
+    let longest = daemon.config.stale_after;
+    let mut next_sweep = Moment::now().boot + first_sweep.unwrap_or(longest);
     loop {
         let next = daemon.registry.arm();
         tokio::select! {
@@ -24,8 +26,11 @@ pub async fn run(daemon: Arc<Daemon>, first_sweep: Option<Duration>) -> std::io:
             }
             () = daemon.registry.earlier() => {}
             () = stale.wait_until(Some(next_sweep)) => {
-                let due = daemon.sweep_stale().await;
-                next_sweep = Moment::now().boot + daemon.until_sweep(due);
+                let due = daemon.sweep().await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "cannot look for stale directories");
+                    None
+                });
+                next_sweep = Moment::now().boot + due.unwrap_or(longest).min(longest);
             }
         }
     }

@@ -65,7 +65,7 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     // Each sandbox takes a few descriptors of the daemon's.
     raise_descriptor_limit();
 
-    let _lock = BaseLock::take(&config.base_dir, uid, &socket)?;
+    let _lock = BaseLock::take(&config.base_dir, uid, &socket, LOCK_PATIENCE)?;
     let (listener, bound) = listen::bind(&socket, uid)?;
     let listener = UnixListener::from_std(listener).map_err(os("listen"))?;
     let zygote_pid = Pid::from_raw(zygote.pid);
@@ -128,6 +128,9 @@ async fn serve_until_end(
         () = daemon.engine.gone() => Err(RunError::ZygoteDied),
     }
 }
+
+/// How long a predecessor that no longer answers may take to end its sandboxes.
+const LOCK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long the answer to `daemon.shutdown` may take to leave.
 const LAST_WORDS: Duration = Duration::from_millis(100);

@@ -24,7 +24,10 @@ pub fn isolation() -> Isolation {
                 "commands see and signal other processes of the daemon's user; code that attacks \
                  its own init or daemon can outlive its sandbox",
             ),
-            missing("limits", "nothing limits the memory, processors, processes or storage of commands"),
+            missing(
+                "limits",
+                "nothing limits the memory, processors, processes or storage of commands",
+            ),
         ],
     }
 }
@@ -50,7 +53,8 @@ pub fn at_start(user: &str, format: LogFormat) {
     }
     let mut stderr = std::io::stderr().lock();
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    let (on, off) = if stderr.is_terminal() && !no_colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    let (on, off) =
+        if stderr.is_terminal() && !no_colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     for line in lines {
         // Without a stderr there is nobody to warn.
         let _ = writeln!(stderr, "{on}⚠ WARNING: {line}{off}");

@@ -1,1 +1,341 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests share: a daemon of the real binary in a directory
+//! of its own, ways to talk to it, and ways to see what it leaves behind.
+#![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use noxrunner_client::Connection;
+use noxrunner_protocol::types::{CreateParams, CreateResult, ExecParams, ExecResult, SandboxRef};
+use noxrunner_protocol::{RpcError, method};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything here may take that should happen soon, however busy the machine is.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A program of this project. `NOXRUNNER_TEST_BIN_DIR` says where, else it is
+/// looked for where cargo builds it, beside the tests.
+pub fn program(name: &str) -> PathBuf {
+    let dir = std::env::var_os("NOXRUNNER_TEST_BIN_DIR").map(PathBuf::from).unwrap_or_else(|| {
+        let test = std::env::current_exe().unwrap();
+        test.ancestors().nth(2).unwrap().to_owned()
+    });
+    let program = dir.join(name);
+    assert!(program.exists(), "{} is missing: cargo build --workspace --bins", program.display());
+    program
+}
+
+/// Waits until a condition holds, and fails the test where it does not in time.
+#[track_caller]
+pub fn eventually(what: &str, within: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + within;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// A running daemon of the real binary, with its socket and its sandboxes in a
+/// temporary directory. Dropping it ends it and checks that nothing of it runs on.
+pub struct TestDaemon {
+    /// Holds everything of it. Its path is in the environment of every process of the daemon and its sandboxes.
+    pub dir: TempDir,
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Where it keeps its sandboxes.
+    pub base: PathBuf,
+    arguments: Vec<String>,
+    child: Child,
+}
+
+impl TestDaemon {
+    /// A daemon as `noxrunnerd --local-test` starts it.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more arguments.
+    #[track_caller]
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("noxtest.").tempdir().unwrap();
+        let (socket, base) = (dir.path().join("s.sock"), dir.path().join("base"));
+        fs::create_dir(&base).unwrap();
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let child = spawn(dir.path(), &socket, &base, &arguments);
+        let mut daemon = Self { dir, socket, base, arguments, child };
+        daemon.wait_until_it_answers();
+        daemon
+    }
+
+    #[track_caller]
+    fn wait_until_it_answers(&mut self) {
+        let deadline = Instant::now() + SOON;
+        while Connection::open(&self.socket).is_err() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the daemon ended with {status}: {}", self.log());
+            }
+            assert!(Instant::now() < deadline, "the daemon does not answer: {}", self.log());
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The daemon's process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    /// What it wrote on stderr so far, over all its starts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// Sends it a signal and waits for its end.
+    #[track_caller]
+    pub fn end_by(&mut self, signal: Signal) -> ExitStatus {
+        kill(self.pid(), signal).unwrap();
+        let mut status = None;
+        eventually("the daemon ends", SOON, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Waits for its end without asking for it.
+    #[track_caller]
+    pub fn wait_for_end(&mut self, within: Duration) -> ExitStatus {
+        let mut status = None;
+        eventually("the daemon ends by itself", within, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Starts it again after it ended, with the same socket, base directory and arguments.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.dir.path(), &self.socket, &self.base, &self.arguments);
+        self.wait_until_it_answers();
+    }
+
+    /// A connection of the client library.
+    #[track_caller]
+    pub fn connect(&self) -> Connection {
+        Connection::open(&self.socket).unwrap()
+    }
+
+    /// Creates a sandbox with defaults.
+    #[track_caller]
+    pub fn create(&self, id: &str) -> CreateResult {
+        let params = CreateParams::new(id.parse().unwrap());
+        self.connect().call::<method::SandboxCreate>(&params).unwrap()
+    }
+
+    /// Creates a sandbox that lives for so many seconds.
+    #[track_caller]
+    pub fn create_for(&self, id: &str, ttl_seconds: u64) -> CreateResult {
+        let mut params = CreateParams::new(id.parse().unwrap());
+        params.ttl_seconds = ttl_seconds.try_into().unwrap();
+        self.connect().call::<method::SandboxCreate>(&params).unwrap()
+    }
+
+    /// Deletes a sandbox.
+    #[track_caller]
+    pub fn delete(&self, id: &str) {
+        let params = SandboxRef { session_id: id.parse().unwrap() };
+        self.connect().call::<method::SandboxDelete>(&params).unwrap();
+    }
+
+    /// Runs a command in a sandbox that exists.
+    #[track_caller]
+    pub fn exec(&self, id: &str, cmd: &[&str]) -> ExecResult {
+        self.exec_params(exec_params(id, cmd))
+    }
+
+    /// Runs a shell script in a sandbox that exists.
+    #[track_caller]
+    pub fn sh(&self, id: &str, script: &str) -> ExecResult {
+        self.exec(id, &["sh", "-c", script])
+    }
+
+    /// Runs a command with params of the test's own.
+    #[track_caller]
+    pub fn exec_params(&self, params: ExecParams) -> ExecResult {
+        self.connect().call::<method::SandboxExec>(&params).unwrap()
+    }
+
+    /// Calls a method by name with any JSON, and gives its result or its error.
+    #[track_caller]
+    pub fn call(&self, method: &str, params: Value) -> Result<Value, RpcError> {
+        let request = serde_json::json!(
+            {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        );
+        let mut answers = self.lines(format!("{request}\n"));
+        let mut answer: Value = serde_json::from_str(&answers.remove(0)).unwrap();
+        match answer.get_mut("error") {
+            Some(error) => Err(serde_json::from_value(error.take()).unwrap()),
+            None => Ok(answer["result"].take()),
+        }
+    }
+
+    /// Sends bytes, closes the sending side, and gives every line that comes back.
+    #[track_caller]
+    pub fn lines(&self, text: impl AsRef<[u8]>) -> Vec<String> {
+        use std::io::{Read, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(text.as_ref()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.lines().map(str::to_owned).collect()
+    }
+
+    /// `noxctl --socket …` with these arguments, not yet run.
+    pub fn noxctl(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("noxctl"));
+        command.arg("--socket").arg(&self.socket).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Names of the sandbox directories that are there.
+    pub fn directories(&self) -> Vec<String> {
+        let names = fs::read_dir(&self.base).unwrap().map(|e| e.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|n| n.to_string_lossy().into_owned()).collect();
+        names.retain(|name| name.starts_with("noxrunner_sandbox_"));
+        names.sort();
+        names
+    }
+
+    /// Every process of this daemon, its zygote, its inits and its sandboxes that still runs.
+    pub fn processes(&self) -> Vec<i32> {
+        processes_marked(self.dir.path())
+    }
+}
+
+impl Drop for TestDaemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            let status = self.end_by(Signal::SIGTERM);
+            if !std::thread::panicking() {
+                assert!(status.success(), "the daemon ended with {status:?}: {}", self.log());
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+            return;
+        }
+        eventually("nothing of the daemon runs", SOON, || self.processes().is_empty());
+    }
+}
+
+fn spawn(dir: &Path, socket: &Path, base: &Path, arguments: &[String]) -> Child {
+    let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
+    Command::new(program("noxrunnerd"))
+        .args(["--local-test", "--log-level", "debug", "--socket"])
+        .arg(socket)
+        .arg("--base-dir")
+        .arg(base)
+        .args(arguments)
+        // Marks every process that inherits it: see `processes_marked`.
+        .env("NOXRUNNER_TEST_DIR", dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// The params of an exec with nothing special about it.
+#[track_caller]
+pub fn exec_params(id: &str, cmd: &[&str]) -> ExecParams {
+    ExecParams::new(id.parse().unwrap(), cmd.iter().map(|c| (*c).to_owned()).collect())
+}
+
+/// Processes, other than this one, that have the path in their environment or
+/// work below it. A zombie has neither any more.
+pub fn processes_marked(path: &Path) -> Vec<i32> {
+    let own = i32::try_from(std::process::id()).unwrap();
+    let text = path.to_str().unwrap();
+    let numbers = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    let marked = |pid: &i32| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let works_there =
+            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(path));
+        works_there || String::from_utf8_lossy(&environ).contains(text)
+    };
+    numbers.filter(|pid| *pid != own).filter(marked).collect()
+}
+
+/// Whether a process runs; a zombie does not.
+pub fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which is in brackets and may hold anything (proc_pid_stat(5)).
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// The exit status as a shell would show it.
+pub fn shell_status(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+}
+
+/// Runs a command to its end, and fails where that takes too long.
+#[track_caller]
+pub fn run(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut err, &mut bytes).map(|_| bytes)
+    });
+    let watchdog = Watchdog::new(child.id());
+    let mut stdout = Vec::new();
+    std::io::Read::read_to_end(&mut out, &mut stdout).unwrap();
+    let stderr = reader.join().unwrap().unwrap();
+    let status = child.wait().unwrap();
+    assert!(!watchdog.fired(), "it took too long: {command:?}");
+    Output { status, stdout, stderr }
+}
+
+/// Kills a process that takes too long, so that a test fails instead of hanging.
+struct Watchdog {
+    done: std::sync::mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<bool>,
+}
+
+impl Watchdog {
+    fn new(pid: u32) -> Self {
+        let (done, ended) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let late = ended.recv_timeout(3 * SOON).is_err();
+            if late {
+                let _ = kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL);
+            }
+            late
+        });
+        Self { done, thread }
+    }
+
+    fn fired(self) -> bool {
+        // Gone where the watchdog has fired.
+        let _ = self.done.send(());
+        self.thread.join().unwrap()
+    }
+}
+
+/// The text of a stream.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}

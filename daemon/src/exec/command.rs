@@ -65,7 +65,9 @@ pub async fn exec(
         Judged::Planned(plan) => plan,
     };
     if plan.workdir_created {
-        answer.warnings.push(format!("the working directory {} was missing: created", answer.workdir));
+        answer
+            .warnings
+            .push(format!("the working directory {} was missing: created", answer.workdir));
     }
     let programs = plan.spec.program_paths();
     let init = sandbox.init(&daemon.engine).await.map_err(|error| gone(error, &params))?;
@@ -211,7 +213,9 @@ impl Answer {
                 exit_code: 137,
                 cause: Cause::Signaled,
                 stderr: None,
-                hint: Some("the sandbox ended around it: deleted, expired, or its init was killed".into()),
+                hint: Some(
+                    "the sandbox ended around it: deleted, expired, or its init was killed".into(),
+                ),
             },
             End::NotStarted(step, errno) => not_started(step, errno, &params.cmd, programs)?,
         };

@@ -5,14 +5,15 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use noxrunner_init::Zygote;
 use noxrunner_init::message::{FromZygote, ToZygote};
 use noxrunner_init::transport::{self, TransportError};
-use noxrunner_init::Zygote;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{oneshot, watch as state};
 
 use super::{EngineError, Init, send_error};
+use crate::wait::watch;
 
 type Answer = Result<(i32, OwnedFd), EngineError>;
 
@@ -21,7 +22,7 @@ type Answer = Result<(i32, OwnedFd), EngineError>;
 pub struct Engine {
     zygote: AsyncFd<OwnedFd>,
     asked: Mutex<Asked>,
-    gone: watch::Sender<bool>,
+    gone: state::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -37,9 +38,9 @@ impl Engine {
     /// Where the descriptor cannot be waited for.
     pub fn start(zygote: Zygote) -> io::Result<Arc<Self>> {
         let engine = Arc::new(Self {
-            zygote: AsyncFd::new(zygote.control)?,
+            zygote: watch(zygote.control, Interest::READABLE | Interest::WRITABLE)?,
             asked: Mutex::default(),
-            gone: watch::Sender::new(false),
+            gone: state::Sender::new(false),
         });
         tokio::spawn(Arc::clone(&engine).listen());
         Ok(engine)

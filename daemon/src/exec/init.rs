@@ -11,10 +11,11 @@ use noxrunner_init::message::{Exec, ExecId, ExecStep, FromInit, Status, ToInit, 
 use noxrunner_init::transport::{self, TransportError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{oneshot, watch as state};
 use tokio::time::timeout;
 
 use super::{EngineError, ExecSpec, send_error};
+use crate::wait::watch;
 
 /// How long an init may take to do what it is told before it is killed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -44,7 +45,7 @@ struct Link {
     socket: AsyncFd<OwnedFd>,
     pidfd: OwnedFd,
     execs: Mutex<Execs>,
-    state: watch::Sender<State>,
+    state: state::Sender<State>,
 }
 
 #[derive(Debug, Default)]
@@ -68,8 +69,9 @@ impl Init {
         pidfd: OwnedFd,
         pid: i32,
     ) -> Result<Arc<Self>, EngineError> {
-        let socket = AsyncFd::new(socket).map_err(|e| EngineError::os("wait for an init", e))?;
-        let state = watch::Sender::new(State::Starting);
+        let socket = watch(socket, Interest::READABLE | Interest::WRITABLE)
+            .map_err(|e| EngineError::os("wait for an init", e))?;
+        let state = state::Sender::new(State::Starting);
         let mut seen = state.subscribe();
         let link = Arc::new(Link { socket, pidfd, execs: Mutex::default(), state });
         tokio::spawn(Arc::clone(&link).listen());
@@ -200,8 +202,12 @@ impl Link {
                 FromInit::SetupFailed { step, errno } => {
                     self.state.send_replace(State::Failed(EngineError::Setup { step, errno }));
                 }
-                FromInit::Failed { id, step, errno } => self.settle(id, Ending::Failed(step, errno)),
-                FromInit::Ended { id, status, usage } => self.settle(id, Ending::Ended(status, usage)),
+                FromInit::Failed { id, step, errno } => {
+                    self.settle(id, Ending::Failed(step, errno))
+                }
+                FromInit::Ended { id, status, usage } => {
+                    self.settle(id, Ending::Ended(status, usage))
+                }
             }
         }
         self.state.send_if_modified(|state| {

@@ -22,7 +22,7 @@ use nix::unistd::pipe2;
 use noxrunner_init::message::{ExecId, ExecStep, Status, Usage};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::init::{Ending, PATIENCE};
 use super::output::{Captured, feed};
@@ -96,40 +96,39 @@ async fn run<T>(
     terms: Terms,
     client: &mut oneshot::Sender<T>,
 ) -> Result<Finished, EngineError> {
-    let (mut stdout, mut stderr) = (Captured::new(terms.max_output), Captured::new(terms.max_output));
+    let (mut stdout, mut stderr) =
+        (Captured::new(terms.max_output), Captured::new(terms.max_output));
     let started = Instant::now();
     let (pipes, theirs) = pipes(terms.stdin.is_some())?;
     let (id, mut ended) = init.exec(spec, theirs.each_ref().map(AsFd::as_fd)).await?;
     // The command has its own by now; ours would keep the pipes from ending.
     drop(theirs);
 
+    let watched = watch(init, id, &mut ended, client, terms.deadline);
     let Pipes { stdout: mut out, stderr: mut err, stdin } = pipes;
-    let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
-    tokio::pin!(reading);
-    let writing = async {
-        if let (Some(pipe), Some(bytes)) = (stdin, terms.stdin) {
-            feed(pipe, bytes).await;
-        }
-    };
-    tokio::pin!(writing);
-
-    let (mut drained, mut fed, mut timed_out) = (false, false, false);
-    let ending = loop {
-        tokio::select! {
-            ending = &mut ended => break ending.ok(),
-            _ = &mut reading, if !drained => drained = true,
-            () = &mut writing, if !fed => fed = true,
-            () = sleep_until(terms.deadline) => {
-                timed_out = true;
-                break kill(init, id, &mut ended).await;
+    let (ending, timed_out, duration) = {
+        let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
+        let writing = async {
+            if let (Some(pipe), Some(bytes)) = (stdin, terms.stdin) {
+                feed(pipe, bytes).await;
             }
-            () = client.closed() => break kill(init, id, &mut ended).await,
+        };
+        tokio::pin!(reading, writing, watched);
+        let (mut drained, mut fed) = (false, false);
+        let (ending, timed_out) = loop {
+            tokio::select! {
+                outcome = &mut watched => break outcome,
+                _ = &mut reading, if !drained => drained = true,
+                () = &mut writing, if !fed => fed = true,
+            }
+        };
+        let duration = started.elapsed();
+        if !drained {
+            // Whoever still holds the pipes was left behind by the command.
+            let _ = timeout(DRAIN, reading).await;
         }
+        (ending, timed_out, duration)
     };
-    let duration = started.elapsed();
-    if !drained {
-        tokio::select! { _ = &mut reading => {}, () = sleep(DRAIN) => {} }
-    }
     stdout.finish();
     stderr.finish();
     let (end, usage) = match ending {
@@ -142,12 +141,25 @@ async fn run<T>(
     Ok(Finished { end, stdout, stderr, usage, duration })
 }
 
-/// Kills a command, and its whole sandbox where its init does not answer in time.
-async fn kill(
+/// Waits for a command's end, and brings it about when its time is over or its
+/// client gone. The flag says that its time was over.
+async fn watch<T>(
     init: &Init,
     id: ExecId,
     ended: &mut oneshot::Receiver<Ending>,
-) -> Option<Ending> {
+    client: &mut oneshot::Sender<T>,
+    deadline: Instant,
+) -> (Option<Ending>, bool) {
+    let timed_out = tokio::select! {
+        ending = &mut *ended => return (ending.ok(), false),
+        () = sleep_until(deadline) => true,
+        () = client.closed() => false,
+    };
+    (kill(init, id, ended).await, timed_out)
+}
+
+/// Kills a command, and its whole sandbox where its init does not answer in time.
+async fn kill(init: &Init, id: ExecId, ended: &mut oneshot::Receiver<Ending>) -> Option<Ending> {
     let killed = async {
         init.signal(id, SIGKILL).await.ok()?;
         (&mut *ended).await.ok()
@@ -155,7 +167,10 @@ async fn kill(
     match timeout(PATIENCE, killed).await {
         Ok(ending) => ending,
         Err(_) => {
-            tracing::warn!(pid = init.pid(), "an init did not kill a command in time: killing the init");
+            tracing::warn!(
+                pid = init.pid(),
+                "an init did not kill a command in time: killing the init"
+            );
             init.kill();
             timeout(PATIENCE, ended).await.ok()?.ok()
         }

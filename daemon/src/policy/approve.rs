@@ -183,6 +183,19 @@ impl CommandRequest<'_> {
     }
 }
 
+/// Checks variables as [`Policy::approve`] does, before there is a command.
+///
+/// # Errors
+/// Which variable is none, in words.
+pub fn check_env<'a>(
+    env: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> Result<(), String> {
+    let checked = |(name, value): (&String, &String)| {
+        assignment(OsStr::new(name), OsStr::new(value)).map(drop)
+    };
+    env.into_iter().try_for_each(checked).map_err(|refusal| refusal.to_string())
+}
+
 fn assignment(name: &OsStr, value: &OsStr) -> Result<CString, Refusal> {
     let shown = || format!("the variable name {name:?} in env");
     if name.is_empty() {

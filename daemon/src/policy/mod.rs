@@ -6,6 +6,7 @@
 //! | [`rules`] | names and the rules they match: pure |
 //! | [`resolve`] | which program a command names; looks at the file system |
 //! | [`file`] | the policy file |
+//! | [`check`] | `policy.check` |
 //! | [`approve`] | a request, judged: the only maker of [`Approved`] |
 //!
 //! Only an [`Approved`] can be planned and run, so nothing reaches a process
@@ -15,6 +16,7 @@
 //! sandbox.
 
 pub mod approve;
+pub mod check;
 pub mod file;
 pub mod path;
 pub mod resolve;
@@ -24,7 +26,8 @@ use std::path::PathBuf;
 
 use noxrunner_protocol::types::{CommandScope, ListMode, PolicyInfo, SettingGap};
 
-pub use approve::{Approved, CommandRequest, Refusal, check_path};
+pub use approve::{Approved, CommandRequest, Refusal, check_env, check_path};
+pub use check::check;
 pub use file::{PolicyFileError, PolicyFileProblem};
 pub use path::{Inside, PathError, PathUse, Root, RootNames, decide};
 pub use resolve::View;

@@ -58,8 +58,12 @@ pub fn decide(found: &Found, now: Moment, stale_after: Duration) -> Verdict {
         Found::Bare { newest, in_use } => {
             let age = now.wall.duration_since(*newest).unwrap_or_default();
             match stale_after.checked_sub(age) {
-                None | Some(Duration::ZERO) if !in_use => Verdict::Remove("nobody has used it for long"),
-                None | Some(Duration::ZERO) => Verdict::Leave { report: None, due_in: Some(stale_after) },
+                None | Some(Duration::ZERO) if !in_use => {
+                    Verdict::Remove("nobody has used it for long")
+                }
+                None | Some(Duration::ZERO) => {
+                    Verdict::Leave { report: None, due_in: Some(stale_after) }
+                }
                 Some(rest) => Verdict::Leave { report: None, due_in: Some(rest) },
             }
         }

@@ -113,8 +113,11 @@ impl Manifest {
     /// Why it is no help.
     pub fn read(dir: BorrowedFd<'_>, uid: u32) -> Result<Self, ManifestError> {
         // Nothing at this name can hold the daemon up: no link is followed, no FIFO waited for.
-        let flags =
-            OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        let flags = OFlag::O_RDONLY
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NOCTTY;
         let file = match openat(dir, NAME, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(nix::errno::Errno::ENOENT) => return Err(ManifestError::Missing),
@@ -130,8 +133,8 @@ impl Manifest {
         }
         let mut text = Vec::new();
         file.take(MAX_BYTES).read_to_end(&mut text)?;
-        let manifest: Self = serde_json::from_slice(&text)
-            .map_err(|e| ManifestError::Malformed(e.to_string()))?;
+        let manifest: Self =
+            serde_json::from_slice(&text).map_err(|e| ManifestError::Malformed(e.to_string()))?;
         if manifest.version != VERSION {
             let version = manifest.version;
             return Err(ManifestError::Malformed(format!("version {version} is not known here")));

@@ -243,7 +243,8 @@ impl Sandbox {
         // Busy starting an init means that nothing runs yet.
         let init = self.init.try_lock().ok();
         let init = init.and_then(|slot| slot.init.as_ref().map(|init| init.pid()));
-        let mut usage = Usage { disk_bytes: disk.disk_bytes, inodes: disk.inodes, ..Usage::default() };
+        let mut usage =
+            Usage { disk_bytes: disk.disk_bytes, inodes: disk.inodes, ..Usage::default() };
         for pid in init.into_iter().flat_map(processes) {
             usage.processes += 1;
             usage.memory_bytes += resident_bytes(pid);
@@ -300,7 +301,11 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 impl HostEnvironment {
     /// Picks from the daemon's environment what commands may see, and adds what
     /// `passthrough` names.
-    pub fn pick(get: impl Fn(&str) -> Option<OsString>, user: &str, passthrough: &[String]) -> Self {
+    pub fn pick(
+        get: impl Fn(&str) -> Option<OsString>,
+        user: &str,
+        passthrough: &[String],
+    ) -> Self {
         let set = |name: &str| get(name).filter(|value| !value.is_empty());
         let path = set("PATH").map_or_else(|| DEFAULT_PATH.into(), |path| absolute_entries(&path));
         let variables = BTreeMap::from([
@@ -314,9 +319,9 @@ impl HostEnvironment {
         Self { variables, passthrough: named.collect() }
     }
 
-    /// Where programs are looked for.
-    pub fn path(&self) -> OsString {
-        self.variables.get(std::ffi::OsStr::new("PATH")).cloned().unwrap_or_default()
+    /// What commands of every sandbox see.
+    pub fn variables(&self) -> &BTreeMap<OsString, OsString> {
+        &self.variables
     }
 }
 

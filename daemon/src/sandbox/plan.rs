@@ -86,8 +86,12 @@ mod tests {
 
     #[test]
     fn programs_are_looked_for_as_execvp_does() {
-        let env = |path: &str| vec![c"A=B".to_owned(), CString::new(format!("PATH={path}")).unwrap()];
+        let env =
+            |path: &str| vec![c"A=B".to_owned(), CString::new(format!("PATH={path}")).unwrap()];
         assert_eq!(programs(c"./x", &env("/bin")), [c"./x".to_owned()]);
-        assert_eq!(programs(c"x", &env("/bin::/b")), [c"/bin/x".into(), c"./x".into(), c"/b/x".to_owned()]);
+        assert_eq!(
+            programs(c"x", &env("/bin::/b")),
+            [c"/bin/x".into(), c"./x".into(), c"/b/x".to_owned()]
+        );
     }
 }

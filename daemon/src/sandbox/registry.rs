@@ -304,7 +304,9 @@ mod tests {
 
         async fn add(&self, owner: u32, id: &str, ttl: u64) -> Arc<Sandbox> {
             let key = Key { owner, id: id.parse().unwrap() };
-            let Entry::Vacant(place) = self.registry.entry(&key, |_| ()).await else { panic!("exists") };
+            let Entry::Vacant(place) = self.registry.entry(&key, |_| ()).await else {
+                panic!("exists")
+            };
             let mut params = CreateParams::new(key.id.clone());
             params.ttl_seconds = ttl.try_into().unwrap();
             let now = Moment::now();

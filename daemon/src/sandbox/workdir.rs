@@ -41,10 +41,14 @@ pub fn place(root: Root) -> &'static str {
 /// Why it cannot be used.
 pub fn ensure(sandbox: BorrowedFd<'_>, inside: &Inside) -> Result<bool, WorkdirError> {
     let shown = || String::from_utf8_lossy(&inside.display_path()).into_owned();
-    let error = |errno| match errno {
-        Errno::ENOTDIR => WorkdirError::NotADirectory(shown()),
-        Errno::EXDEV | Errno::ELOOP => WorkdirError::LeadsOut(shown()),
-        errno => WorkdirError::Os(shown(), errno),
+    let error = |errno| {
+        if errno == Errno::ENOTDIR {
+            WorkdirError::NotADirectory(shown())
+        } else if matches!(errno, Errno::EXDEV | Errno::ELOOP) {
+            WorkdirError::LeadsOut(shown())
+        } else {
+            WorkdirError::Os(shown(), errno)
+        }
     };
     let name = place(inside.root());
     let (top, mut made) = match open_top(sandbox, name) {

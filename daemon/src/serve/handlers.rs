@@ -9,8 +9,8 @@ use noxrunner_protocol::method::{
 use noxrunner_protocol::openrpc;
 use noxrunner_protocol::types::{
     CreateParams, CreateResult, DaemonInfo, Deleted, ExecParams, ExecResult, Health, NoParams,
-    PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList, SandboxRef,
-    SandboxState, Shutdown, Touched,
+    PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList, SandboxRef, SandboxState,
+    Shutdown, Touched,
 };
 use tokio::task::spawn_blocking;
 
@@ -20,7 +20,7 @@ use crate::daemon::{Daemon, joined};
 use crate::error::CallError;
 use crate::exec::command;
 use crate::policy;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, dir};
 use crate::warning;
 
 /// This program's version.
@@ -113,7 +113,7 @@ async fn get(daemon: Arc<Daemon>, caller: Caller, params: SandboxRef) -> Outcome
 
 async fn list(daemon: Arc<Daemon>, caller: Caller, _: NoParams) -> Outcome<SandboxList> {
     let visible = daemon.registry.visible(caller.peer.uid);
-    let described = spawn_blocking(move || visible.iter().map(|s| describe(s)).collect());
+    let described = spawn_blocking(move || visible.iter().map(describe).collect());
     Ok(SandboxList { sandboxes: joined(described.await)? })
 }
 
@@ -140,7 +140,10 @@ async fn policy_check(
     _: Caller,
     params: PolicyCheckParams,
 ) -> Outcome<PolicyCheck> {
-    let checked = spawn_blocking(move || policy::check(&daemon.policy, &daemon.host, &params));
+    let checked = spawn_blocking(move || {
+        let dir = daemon.config.base_dir.join(dir::PREFIX);
+        policy::check(&daemon.policy, daemon.host.variables(), &dir, &params)
+    });
     joined(checked.await)?.map_err(CallError::Invalid)
 }
 

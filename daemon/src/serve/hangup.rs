@@ -1,40 +1,34 @@
 //! A client that has closed its whole socket, told from one that has only
-//! closed its writing side and still waits for answers. Both read as end of file; only
-//! the first is POLLHUP (poll(2), unix(7)).
+//! closed its writing side and still waits for answers. Both read as end of
+//! file; only the first ends writing too, as EPOLLHUP (epoll_ctl(2), unix(7)).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+
+use crate::wait::watch;
 
 /// Waits until the other side has closed its whole socket.
 ///
 /// # Errors
 /// Where the descriptor cannot be waited for.
 pub async fn hung_up(stream: BorrowedFd<'_>) -> io::Result<()> {
-    // A registration of its own: what is cleared here must not hide data from a reader.
-    let own = AsyncFd::with_interest(super::duplicate(stream)?, Interest::READABLE)?;
+    // A registration of its own: what is cleared here must not hide room from a writer.
+    let own = watch(stream.try_clone_to_owned()?, Interest::WRITABLE)?;
     loop {
-        let mut ready = own.readable().await?;
-        // Cleared first: a hang-up after the look then wakes this again.
-        ready.clear_ready();
-        if is_hung_up(own.get_ref().as_fd())? {
+        let mut ready = own.writable().await?;
+        if ready.ready().is_write_closed() {
             return Ok(());
         }
+        ready.clear_ready();
     }
-}
-
-fn is_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut fds = [PollFd::new(fd, PollFlags::empty())];
-    poll(&mut fds, PollTimeout::ZERO)?;
-    Ok(fds[0].revents().is_some_and(|r| r.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
     use std::time::Duration;
     use tokio::io::AsyncWriteExt;
     use tokio::net::UnixStream;

@@ -27,10 +27,11 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// As the socket's, and where what comes is not HTTP.
 pub async fn serve(stream: UnixStream, peer: Peer, rpc: &Rpc) -> io::Result<()> {
-    let watched = super::duplicate(stream.as_fd())?;
-    let service = service_fn(move |request| async move {
-        Ok::<_, Infallible>(route(request, peer, rpc).await)
-    });
+    let watched = stream.as_fd().try_clone_to_owned()?;
+    let service =
+        service_fn(
+            move |request| async move { Ok::<_, Infallible>(route(request, peer, rpc).await) },
+        );
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_PATIENCE)

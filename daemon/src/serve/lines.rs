@@ -19,6 +19,9 @@ use super::rpc::{Rpc, error_answer};
 /// Answers that wait for a slow client, in bytes. Beyond it no further answer is taken in.
 const OUTPUT_BYTES: usize = 256 * 1024;
 
+/// Read at once, in bytes.
+const READ_BYTES: usize = 8 * 1024;
+
 /// How long a client may take none of its answers.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -28,7 +31,7 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// As the socket's.
 pub async fn serve(mut stream: UnixStream, peer: Peer, rpc: &Rpc) -> io::Result<()> {
     // For noticing a hang-up while the halves are borrowed.
-    let watched = super::duplicate(stream.as_fd())?;
+    let watched = stream.as_fd().try_clone_to_owned()?;
     let (mut reader, mut writer) = stream.split();
     let mut input = Input::default();
     let mut calls = FuturesUnordered::new();
@@ -61,7 +64,7 @@ pub async fn serve(mut stream: UnixStream, peer: Peer, rpc: &Rpc) -> io::Result<
             return Ok(());
         }
         tokio::select! {
-            read = reader.read_buf(&mut input.buffer), if room && !input.done => {
+            read = reader.read_buf(input.space()), if room && !input.done => {
                 if read? == 0 {
                     input.done = true;
                 }
@@ -93,7 +96,8 @@ fn too_long() -> Vec<u8> {
         ErrorKind::PayloadTooLarge,
         format!("a line has at most {} bytes", limits::MAX_LINE_BYTES),
     );
-    error_answer(Id::Null, error.hint("send less at a time; this connection ends here")).into_bytes()
+    error_answer(Id::Null, error.hint("send less at a time; this connection ends here"))
+        .into_bytes()
 }
 
 /// Tells a client of another user why it is not served.
@@ -126,6 +130,12 @@ enum Line {
 }
 
 impl Input {
+    /// Where to read to, with room for a good piece.
+    fn space(&mut self) -> &mut Vec<u8> {
+        self.buffer.reserve(READ_BYTES);
+        &mut self.buffer
+    }
+
     /// The next line that is not blank, without its end. The last one needs no newline.
     fn next_line(&mut self) -> Option<Line> {
         loop {

@@ -62,9 +62,9 @@ pub fn bind(path: &Path, uid: u32) -> Result<(UnixListener, Bound), ListenError>
         None => ListenError::Exposed(parent.display().to_string()),
     })?;
     // Who probes and who replaces take turns.
-    let _turn = take_turn(parent).map_err(|e| match e.kind() {
-        io::ErrorKind::WouldBlock => ListenError::Busy(parent.display().to_string()),
-        _ => io_error(e),
+    let _turn = take_turn(parent).map_err(|e| {
+        let busy = e.kind() == io::ErrorKind::WouldBlock;
+        if busy { ListenError::Busy(parent.display().to_string()) } else { io_error(e) }
     })?;
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -79,9 +79,9 @@ pub fn bind(path: &Path, uid: u32) -> Result<(UnixListener, Bound), ListenError>
             Err(e) => return Err(io_error(e)),
         },
     }
-    let listener = UnixListener::bind(path).map_err(|e| match e.kind() {
-        io::ErrorKind::InvalidInput => ListenError::TooLong(shown()),
-        _ => io_error(e),
+    let listener = UnixListener::bind(path).map_err(|e| {
+        let too_long = e.kind() == io::ErrorKind::InvalidInput;
+        if too_long { ListenError::TooLong(shown()) } else { io_error(e) }
     })?;
     let meta = fs::symlink_metadata(path).map_err(io_error)?;
     let bound = Bound { path: path.to_owned(), identity: (meta.dev(), meta.ino()) };

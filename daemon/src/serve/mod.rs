@@ -19,7 +19,7 @@ pub mod peer;
 pub mod rpc;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,9 +104,4 @@ async fn first_byte(stream: &UnixStream) -> io::Result<Option<u8>> {
         Ok((n == 1).then_some(byte[0]))
     };
     stream.async_io(Interest::READABLE, peek).await
-}
-
-/// A duplicate of a stream's descriptor, for waiting on it a second time.
-fn duplicate(fd: BorrowedFd<'_>) -> io::Result<std::os::fd::OwnedFd> {
-    fd.try_clone_to_owned()
 }

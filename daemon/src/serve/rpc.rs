@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, join_all, ready};
 use jsonrpsee::core::server::{Extensions, MethodCallback, MethodResponse, Methods};
-use jsonrpsee::types::error::ErrorObjectOwned;
-use jsonrpsee::types::{Id as JsonrpseeId, Params};
 use jsonrpsee::{ConnectionId, RpcModule};
+use jsonrpsee_types::{ErrorObjectOwned, Id as JsonrpseeId, Params};
 use noxrunner_protocol::message::{Call, Entry, Id, Incoming, parse, response};
 use noxrunner_protocol::{ErrorKind, Method, RpcError, limits};
 use serde_json::value::to_raw_value;
@@ -145,7 +144,8 @@ impl Rpc {
     }
 
     fn call(&self, Call { id, method, params }: Call<'_>, caller: Caller) -> Work {
-        let Some((_, MethodCallback::Async(method))) = self.methods.method_with_name(&method) else {
+        let Some((_, MethodCallback::Async(method))) = self.methods.method_with_name(&method)
+        else {
             let error = RpcError::new(ErrorKind::MethodNotFound, format!("no method {method:?}"));
             let error = error.hint("rpc.discover describes every method");
             return Work::done(Some(error_answer(id, error)));
