@@ -5,7 +5,7 @@
 //! | [`path`] | where a path leads: pure |
 //! | [`rules`] | names and the rules they match: pure |
 //! | [`resolve`] | which program a command names; looks at the file system |
-//! | [`file`] | the policy file |
+//! | [`mod@file`] | the policy file |
 //! | [`approve`] | a request, judged: the only maker of [`Approved`] |
 //!
 //! Only an [`Approved`] can be planned and run, so nothing reaches a process
