@@ -45,7 +45,7 @@ pub enum TransportError {
     /// The other side is gone.
     #[error("the other side is gone")]
     Closed,
-    /// The message is larger than [`MAX_MESSAGE_BYTES`].
+    /// The message is larger than 8 MiB.
     #[error("the message is larger than {MAX_MESSAGE_BYTES} bytes")]
     TooLarge,
     /// The packet is not one that [`send`] writes.

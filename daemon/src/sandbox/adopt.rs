@@ -154,7 +154,10 @@ fn look(base: &Base<'_>, path: &Path) -> (Found, Option<SandboxDir>) {
         }
         Ok(manifest) => (Found::Manifest(Box::new(manifest)), Some(dir)),
         Err(ManifestError::Missing) => {
-            let newest = tree::newest_mtime(dir.fd());
+            let newest = match tree::newest_mtime(dir.fd()) {
+                Ok(newest) => newest,
+                Err(error) => return odd(&error.to_string()),
+            };
             let ours = dir::is_made_name(&dir.name());
             (Found::Bare { newest, in_use: in_use(path), ours }, Some(dir))
         }

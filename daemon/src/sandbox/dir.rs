@@ -10,8 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
+use nix::sys::stat::Mode;
 use noxrunner_protocol::SessionId;
 
 use crate::tree::{self, TreeError};
@@ -104,8 +105,12 @@ impl SandboxDir {
     /// What could not be removed. The rest is gone, and the manifest says that the sandbox is not to come back.
     pub fn remove(&self) -> Result<(), TreeError> {
         let base = self.path.parent().unwrap_or(Path::new("/"));
-        let base = OpenOptions::new().read(true).custom_flags(O_DIRECTORY).open(base);
-        let base = base.map_err(|e| TreeError::os("open the base directory", &e))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let base = open(base, flags, Mode::empty()).map_err(|errno| TreeError::Io {
+            step: "open",
+            name: base.as_os_str().to_owned(),
+            errno,
+        })?;
         tree::remove_tree(base.as_fd(), &self.name(), super::manifest::NAME.as_ref())
     }
 }
