@@ -180,3 +180,40 @@ fn climb(
     }
     Ok(here)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_way_up_is_found_by_name_and_else_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+        let top = OwnedFd::from(fs::File::open(dir.path()).unwrap());
+        let mut fds = vec![hold(top.as_fd(), OsStr::new(".")).unwrap()];
+        let mut levels = Vec::new();
+        for name in [".", "a", "b", "c"] {
+            let here = hold(fds.last().unwrap().as_fd(), OsStr::new(name)).unwrap();
+            let identity = Identity::of(&fstat(&here).unwrap());
+            levels.push(Level { name: name.into(), identity, todo: vec!["left".into()] });
+            fds.push(here);
+        }
+        levels.pop();
+        let c = fds.pop().unwrap();
+        let mut climb = || {
+            let mut lost = 0;
+            let here = super::climb(top.as_fd(), &c, &mut levels, &mut |_| lost += 1).unwrap();
+            (fstat(&here).unwrap().st_ino, levels.len(), lost)
+        };
+        let inode = |fd: &OwnedFd| fstat(fd).unwrap().st_ino;
+        let b = inode(fds.last().unwrap());
+        assert_eq!(climb(), (b, 3, 0));
+        fs::rename(dir.path().join("a/b/c"), dir.path().join("c")).unwrap();
+        assert_eq!(climb(), (b, 3, 0), "by name");
+        fs::rename(dir.path().join("a"), dir.path().join("z")).unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        assert_eq!(climb(), (inode(&fds[0]), 1, 2), "another directory of that name is not it");
+    }
+}
