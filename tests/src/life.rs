@@ -85,6 +85,19 @@ pub fn descriptors(pid: Pid) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
+/// The same once it has settled: a connection that a client has closed takes the daemon a moment.
+#[track_caller]
+pub fn settled_descriptors(pid: Pid) -> usize {
+    let (mut last, mut same) = (0, 0);
+    eventually("the number of descriptors settles", SOON, || {
+        let now = descriptors(pid);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        same == 20
+    });
+    last
+}
+
 /// A number in kB from /proc/PID/status or /proc/meminfo, in KiB.
 #[track_caller]
 pub fn kib(file: &str, name: &str) -> u64 {

@@ -51,7 +51,10 @@ fn sandboxes_go_on_after(end: Signal) {
     });
     daemon.call("sandbox.create", params).unwrap();
     let brief = daemon.create_for("brief", 2);
-    daemon.exec("s/é", &["sh", "-c", "echo kept > file; echo mine > \"$HOME/h\"; echo t > \"$TMPDIR/t\""]);
+    daemon.exec(
+        "s/é",
+        &["sh", "-c", "echo kept > file; echo mine > \"$HOME/h\"; echo t > \"$TMPDIR/t\""],
+    );
     let before = get(&daemon, "s/é");
     let running = Pending::sh(&daemon, "s/é", "sleep 1000");
 
@@ -65,7 +68,9 @@ fn sandboxes_go_on_after(end: Signal) {
 
     let mut after = get(&daemon, "s/é");
     assert!(after["expiresAt"].as_str() <= before["expiresAt"].as_str(), "{before} {after}");
-    for field in ["sessionId", "podName", "sandboxDir", "createdAt", "ttlSeconds", "limits", "ownerUid"] {
+    for field in
+        ["sessionId", "podName", "sandboxDir", "createdAt", "ttlSeconds", "limits", "ownerUid"]
+    {
         assert_eq!(after[field], before[field], "{field}");
     }
     // What is left of its time, give or take the second that rounding takes.
@@ -147,7 +152,11 @@ fn an_ephemeral_daemon_leaves_nothing() {
     let sandbox = daemon.create("s");
     daemon.create("t");
     fs::write(workspace(&sandbox).join("file"), "x").unwrap();
-    let running = Pending::sh(&daemon, "s", "(setsid sleep 1000 &) ; while :; do mkdir -p d; echo x > d/f; done");
+    let running = Pending::sh(
+        &daemon,
+        "s",
+        "(setsid sleep 1000 &) ; while :; do mkdir -p d; echo x > d/f; done",
+    );
     eventually("it writes", SOON, || workspace(&sandbox).join("d/f").exists());
     assert!(daemon.end_by(Signal::SIGTERM).success());
     drop(running);
@@ -181,9 +190,12 @@ fn time_on_paper_is_never_more_than_the_time_to_live() {
     for (_, id, ..) in &forged {
         let expires = get(&daemon, id)["expiresAt"].as_str().unwrap().to_owned();
         // Compared as text: both are RFC 3339 in UTC.
-        let latest = noxrunner_tests::run(
-            std::process::Command::new("date").args(["-u", "-d", "+61 seconds", "+%FT%TZ"]),
-        );
+        let latest = noxrunner_tests::run(std::process::Command::new("date").args([
+            "-u",
+            "-d",
+            "+61 seconds",
+            "+%FT%TZ",
+        ]));
         let latest = noxrunner_tests::text(&latest.stdout);
         assert!(expires.as_str() <= latest.trim(), "{id}: {expires} is later than {latest}");
     }

@@ -90,8 +90,7 @@ fn an_init_that_is_killed_takes_its_sandbox_along_and_nothing_else() {
     let other = Pending::sh(&daemon, "other", "mkdir pids; echo $$ > pids/other; sleep 1000");
     let bystander = wait_for_noted(&other_place, 1)["other"];
     let running = Pending::sh(&daemon, "s", &format!("echo begun; {ZOO} {STRAYS} wait"));
-    let zoo: Vec<Process> =
-        wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE).into_values().collect();
+    let zoo: Vec<Process> = wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE).into_values().collect();
 
     let killer = daemon.sh("s", "kill -KILL $PPID; sleep 1000");
     let killed = Instant::now();
@@ -116,7 +115,8 @@ fn a_delete_right_after_the_death_of_an_init() {
     let daemon = TestDaemon::start();
     for round in 0..10 {
         let sandbox = daemon.create("s");
-        let script = "exec >&- 2>&- <&-; mkdir pids; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+        let script =
+            "exec >&- 2>&- <&-; mkdir pids; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
             (N=$n setsid sh -c 'echo $$ > pids/$N; exec sleep 1000' &) done";
         daemon.sh("s", script);
         let orphans: Vec<Process> =
@@ -148,7 +148,10 @@ fn a_daemon_whose_zygote_is_killed_says_so_and_ends() {
     assert!(!daemon.socket.exists(), "a dead socket is left");
     drop(pending);
     daemon.start_again();
-    assert_eq!(daemon.call("sandbox.get", json!({"sessionId": "s"})).unwrap()["podName"], sandbox.pod_name);
+    assert_eq!(
+        daemon.call("sandbox.get", json!({"sessionId": "s"})).unwrap()["podName"],
+        sandbox.pod_name
+    );
     assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
 }
 
@@ -276,9 +279,8 @@ fn a_stopped_zygote_holds_nobody_up_for_ever() {
     let creating = Pending::call(&daemon, "sandbox.create", &json!({"sessionId": "new"}));
     // What has its init does not need the zygote.
     assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
-    let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        creating.answer_within(SOON)
-    }));
+    let answered =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| creating.answer_within(SOON)));
     // Or the daemon could not end its zygote either, and this test would leave both.
     zygote.signal(Signal::SIGCONT);
     assert!(answered.is_ok(), "create was not answered within {SOON:?}");
@@ -295,7 +297,8 @@ fn a_sigterm_ends_a_daemon_whose_zygote_is_stopped() {
     all.extend(census(&daemon));
     zygote.signal(Signal::SIGSTOP);
     nix::sys::signal::kill(daemon.pid(), Signal::SIGTERM).unwrap();
-    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| daemon.wait_for_end(SOON)));
+    let ended =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| daemon.wait_for_end(SOON)));
     let left = alive(&all);
     put_down(&zygote);
     assert!(ended.is_ok_and(|status| status.success()), "the daemon did not end within {SOON:?}");

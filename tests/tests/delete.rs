@@ -186,7 +186,8 @@ fn delete_of_a_sandbox_whose_init_is_stopped() {
     let daemon = TestDaemon::start();
     for round in 0..5 {
         let sandbox = daemon.create("s");
-        let script = "mkdir -p pids; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        let script =
+            "mkdir -p pids; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
             (N=$n setsid sh -c 'echo $$ > pids/$N; while :; do echo $N > f-$N; done' &) done";
         daemon.sh("s", &format!("exec >&- 2>&-; {script}"));
         let orphans: Vec<Process> =
@@ -238,7 +239,10 @@ fn everybody_creates_and_deletes_the_same_name() {
                         _ => {
                             let script = "echo nonce; (setsid sleep 1000 >&- 2>&- <&- &)";
                             let cmd = json!(["sh", "-c", script]);
-                            ("sandbox.exec", json!({"sessionId": "s", "cmd": cmd, "create": round % 2 == 0}))
+                            (
+                                "sandbox.exec",
+                                json!({"sessionId": "s", "cmd": cmd, "create": round % 2 == 0}),
+                            )
                         }
                     };
                     match daemon.call(method, params) {

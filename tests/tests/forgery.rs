@@ -60,7 +60,7 @@ impl Forgery {
     /// Starts the daemon again: it is there, with the one good sandbox, and
     /// everything forged lies where it lay and is named in the log.
     #[track_caller]
-    fn is_left_alone(mut self) {
+    fn assert_left_alone(mut self) {
         let said = self.daemon.log().len();
         self.daemon.start_again();
         let list = self.daemon.call("sandbox.list", json!({})).unwrap();
@@ -105,7 +105,7 @@ fn wrong_modes_and_names() {
     forgery.with("name", |manifest| manifest["sessionId"] = json!("another"));
     forgery.with("prefix", |manifest| manifest["sessionId"] = json!("prefixed"));
     forgery.with("cut", |manifest| manifest["sessionId"] = json!("cu"));
-    forgery.is_left_alone();
+    forgery.assert_left_alone();
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn manifests_that_say_nothing_sensible() {
     // A policy check of create's, which nobody asked here: a variable that is none.
     forgery.with("env", |manifest| manifest["env"] = json!({"A=B": "c"}));
     forgery.with("env-nul", |manifest| manifest["env"] = json!({"A": "b\u{0}c"}));
-    forgery.is_left_alone();
+    forgery.assert_left_alone();
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn manifests_that_are_no_plain_files() {
     let unreadable = without("mode-000");
     fs::write(&unreadable, "garbage, should anybody be able to read it").unwrap();
     fs::set_permissions(unreadable, Permissions::from_mode(0o000)).unwrap();
-    forgery.is_left_alone();
+    forgery.assert_left_alone();
     drop(socket);
 }
 
@@ -179,7 +179,7 @@ fn names_that_are_no_directories() {
             _ => mkfifo(&path, Mode::S_IRWXU).unwrap(),
         }
     }
-    forgery.is_left_alone();
+    forgery.assert_left_alone();
 }
 
 mod root_only {
@@ -200,6 +200,6 @@ mod root_only {
         expired["sessionId"] = json!("old");
         expired["expiresAtMs"] = json!(1);
         write_manifest(&old, expired.to_string().as_bytes());
-        forgery.is_left_alone();
+        forgery.assert_left_alone();
     }
 }
