@@ -140,7 +140,7 @@ mod heavy {
         let mut script = String::from(noxrunner_tests::life::ZOO);
         script.push_str(noxrunner_tests::life::STRAYS);
         let mut size = noxrunner_tests::life::ZOO_SIZE + noxrunner_tests::life::STRAYS_SIZE;
-        if n % 10 == 0 {
+        if n.is_multiple_of(10) {
             script.push_str("sh -c 'echo $$ > pids/spinner; while :; do :; done' &\n");
             script.push_str("(setsid sh -c 'echo $$ > pids/runaway; while :; do :; done' &)\n");
             size += 2;
