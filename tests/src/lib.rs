@@ -2,6 +2,8 @@
 //! of its own, ways to talk to it, and ways to see what it leaves behind.
 #![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
 
+pub mod life;
+
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,260 @@
+//! What tests of life and death share: processes told apart by more than their
+//! number, commands whose answer is awaited later, and a zoo of processes that are hard to kill.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use noxrunner_protocol::RpcError;
+use noxrunner_protocol::types::{CreateResult, ExecParams, ExecResult};
+use serde_json::{Value, json};
+
+use crate::{SOON, TestDaemon, eventually, exec_params, is_alive};
+
+/// A process, and not another one that got its number later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    // In clock ticks since the machine started, proc_pid_stat(5).
+    started: u64,
+}
+
+impl Process {
+    /// The process of that number, unless it has ended.
+    pub fn find(pid: i32) -> Option<Self> {
+        is_alive(pid).then(|| started(pid)).flatten().map(|started| Self { pid, started })
+    }
+
+    /// Whether it still runs (or is stopped); a zombie does not.
+    pub fn is_alive(&self) -> bool {
+        is_alive(self.pid) && started(self.pid) == Some(self.started)
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid), signal).unwrap();
+    }
+}
+
+/// The processes of a list that still run.
+pub fn alive(processes: &[Process]) -> Vec<Process> {
+    processes.iter().copied().filter(Process::is_alive).collect()
+}
+
+/// Field of /proc/PID/stat by its number in proc_pid_stat(5), from 3 on.
+fn stat_field(pid: i32, number: usize) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(number - 3).map(str::to_owned)
+}
+
+fn started(pid: i32) -> Option<u64> {
+    stat_field(pid, 22)?.parse().ok()
+}
+
+/// The parent of a process.
+#[track_caller]
+pub fn parent(pid: i32) -> Process {
+    Process::find(stat_field(pid, 4).unwrap().parse().unwrap()).unwrap()
+}
+
+/// Whether a process is stopped by a signal.
+pub fn is_stopped(pid: i32) -> bool {
+    stat_field(pid, 3).as_deref() == Some("T")
+}
+
+/// A process's children.
+pub fn children(pid: i32) -> Vec<Process> {
+    let all = fs::read_dir("/proc").unwrap();
+    let numbers = all.filter_map(|e| e.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    let own = |child: &i32| stat_field(*child, 4) == Some(pid.to_string());
+    numbers.filter(own).filter_map(Process::find).collect()
+}
+
+/// A process's open descriptors.
+#[track_caller]
+pub fn descriptors(pid: Pid) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// The same once it has settled: a connection that a client has closed takes the daemon a moment.
+#[track_caller]
+pub fn settled_descriptors(pid: Pid) -> usize {
+    let (mut last, mut same) = (0, 0);
+    eventually("the number of descriptors settles", SOON, || {
+        let now = descriptors(pid);
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        same == 20
+    });
+    last
+}
+
+/// A number in kB from /proc/PID/status or /proc/meminfo, in KiB.
+#[track_caller]
+pub fn kib(file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// A call that was sent and whose answer nobody has read yet. Dropping it hangs up.
+pub struct Pending(UnixStream);
+
+impl Pending {
+    /// Sends any call.
+    #[track_caller]
+    pub fn call(daemon: &TestDaemon, method: &str, params: &Value) -> Self {
+        let mut stream = UnixStream::connect(&daemon.socket).unwrap();
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+        Self(stream)
+    }
+
+    /// Starts a command.
+    #[track_caller]
+    pub fn exec(daemon: &TestDaemon, params: &ExecParams) -> Self {
+        Self::call(daemon, "sandbox.exec", &serde_json::to_value(params).unwrap())
+    }
+
+    /// Starts a shell script that may take as long as it likes.
+    #[track_caller]
+    pub fn sh(daemon: &TestDaemon, id: &str, script: &str) -> Self {
+        Self::exec(daemon, &timed(id, script, 3600.0))
+    }
+
+    /// The answer, whatever it is; fails the test where none comes in time.
+    #[track_caller]
+    pub fn answer_within(self, within: Duration) -> Result<Value, RpcError> {
+        self.0.set_read_timeout(Some(within)).unwrap();
+        let mut line = String::new();
+        let read = BufReader::new(self.0).read_line(&mut line);
+        assert!(read.is_ok_and(|n| n > 0), "no answer within {within:?}");
+        let mut answer: Value = serde_json::from_str(&line).unwrap();
+        match answer.get_mut("error") {
+            Some(error) => Err(serde_json::from_value(error.take()).unwrap()),
+            None => Ok(answer["result"].take()),
+        }
+    }
+
+    /// The result of an exec.
+    #[track_caller]
+    pub fn result_within(self, within: Duration) -> ExecResult {
+        serde_json::from_value(self.answer_within(within).unwrap()).unwrap()
+    }
+}
+
+/// A shell script that may run for so many seconds.
+#[track_caller]
+pub fn timed(id: &str, script: &str, seconds: f64) -> ExecParams {
+    let mut params = exec_params(id, &["sh", "-c", script]);
+    params.timeout_seconds = seconds.try_into().unwrap();
+    params
+}
+
+/// What a sandbox calls `/workspace`, on this machine.
+pub fn workspace(sandbox: &CreateResult) -> PathBuf {
+    Path::new(&sandbox.sandbox_dir).join("workspace")
+}
+
+/// What processes that noted their number have noted so far: `echo $$ > pids/NAME`.
+pub fn noted(workspace: &Path) -> BTreeMap<String, i32> {
+    let Ok(notes) = fs::read_dir(workspace.join("pids")) else { return BTreeMap::new() };
+    notes
+        .filter_map(|note| {
+            let note = note.ok()?;
+            let text = fs::read_to_string(note.path()).ok()?;
+            // Without its newline it is still being written.
+            let pid = text.strip_suffix('\n')?.parse().ok()?;
+            Some((note.file_name().into_string().ok()?, pid))
+        })
+        .collect()
+}
+
+/// Waits until so many processes have noted their number, and gives them; all are alive.
+#[track_caller]
+pub fn wait_for_noted(workspace: &Path, count: usize) -> BTreeMap<String, Process> {
+    let mut found = BTreeMap::new();
+    eventually(&format!("{count} processes note their numbers"), 3 * SOON, || {
+        found = noted(workspace);
+        found.len() >= count
+    });
+    let process = |(name, pid): (String, i32)| {
+        let process = Process::find(pid);
+        (name.clone(), process.unwrap_or_else(|| panic!("{name} ({pid}) does not live")))
+    };
+    found.into_iter().map(process).collect()
+}
+
+/// Starts one of each kind of process that is hard to find or to kill, in the
+/// background, each of which notes its number under the name of its kind.
+///
+/// Those of the first group stay in the session of the command that starts
+/// them; those of the second leave it. `wait` at the end keeps the leader.
+pub const ZOO: &str = r#"
+mkdir -p pids
+sh -c 'echo $$ > pids/child; exec sleep 1000' &
+(sh -c 'echo $$ > pids/grandchild; exec sleep 1000'; true) &
+(sh -c 'echo $$ > pids/orphan; exec sleep 1000' &)
+sh -c 'trap "" HUP INT QUIT TERM USR1 USR2 ALRM PIPE TSTP; echo $$ > pids/deaf; while :; do sleep 1000; done' &
+sh -c 'echo $$ > pids/stopped; kill -STOP $$; exec sleep 1000' &
+sh -c 'echo $$ > pids/silent; exec sleep 1000' <&- >&- 2>&- &
+setsid sh -c 'echo $$ > pids/child-of-another-session; exec sleep 1000' &
+"#;
+
+/// How many [`ZOO`] starts.
+pub const ZOO_SIZE: usize = 7;
+
+/// More of them: they are in sessions of their own and nobody's children, some without anything that
+/// would tell where they come from. Tracking these beyond their sandbox's end is a later version's.
+pub const STRAYS: &str = r#"
+mkdir -p pids
+(setsid sh -c 'echo $$ > pids/daemon; exec sleep 1000' &)
+(setsid sh -c '(setsid sh -c "echo \$\$ > pids/twice; exec sleep 1000" &)' &)
+(env -i PATH="$PATH" setsid sh -c 'echo $$ > pids/bare; cd /; exec sleep 1000' <&- >&- 2>&- &)
+(setsid sh -c 'trap "" HUP INT QUIT TERM USR1 USR2 ALRM PIPE TSTP; echo $$ > pids/deaf-daemon; while :; do sleep 1000; done' &)
+(setsid sh -c 'echo $$ > pids/stopped-daemon; kill -STOP $$; exec sleep 1000' &)
+"#;
+
+/// How many [`STRAYS`] starts.
+pub const STRAYS_SIZE: usize = 5;
+
+/// The daemon's zygote.
+#[track_caller]
+pub fn zygote(daemon: &TestDaemon) -> Process {
+    let children = children(daemon.pid().as_raw());
+    assert_eq!(children.len(), 1, "a daemon has one child, its zygote: {children:?}");
+    children[0]
+}
+
+/// The init of a sandbox: the parent of a command that runs in it.
+#[track_caller]
+pub fn init_of(daemon: &TestDaemon, id: &str) -> Process {
+    let result = daemon.sh(id, "echo $PPID");
+    Process::find(result.stdout.trim().parse().unwrap()).unwrap()
+}
+
+/// Checks that the daemon runs nothing but itself and its zygote.
+#[track_caller]
+pub fn nothing_runs(daemon: &TestDaemon) {
+    let kept = [daemon.pid().as_raw(), zygote(daemon).pid];
+    eventually("nothing is left but daemon and zygote", SOON, || {
+        daemon.processes().iter().all(|pid| kept.contains(pid))
+    });
+}
+
+/// Lets a process go on, if it still is there, and ends it.
+pub fn put_down(process: &Process) {
+    if process.is_alive() {
+        let killed = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        assert!(matches!(killed, Ok(()) | Err(Errno::ESRCH)), "{killed:?}");
+    }
+}

@@ -1,0 +1,336 @@
+//! Sudden ends: of the daemon, of the zygote, of one init. Nothing that was
+//! started outlives them, and what was stored does.
+#![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use noxrunner_protocol::types::Cause;
+use noxrunner_tests::life::{
+    Pending, Process, STRAYS, STRAYS_SIZE, ZOO, ZOO_SIZE, alive, children, init_of, is_stopped,
+    nothing_runs, put_down, timed, wait_for_noted, workspace, zygote,
+};
+use noxrunner_tests::{SOON, TestDaemon, eventually};
+use serde_json::json;
+
+/// "A second later", and as much again for a busy machine.
+const A_SECOND_LATER: Duration = Duration::from_secs(2);
+
+/// Waits until none of these runs, and says how long it took.
+#[track_caller]
+fn dead(daemon: &TestDaemon, processes: &[Process]) -> Duration {
+    let started = Instant::now();
+    let left = || (alive(processes), daemon.processes());
+    loop {
+        let (known, marked) = left();
+        if known.is_empty() && marked.is_empty() {
+            return started.elapsed();
+        }
+        assert!(started.elapsed() < A_SECOND_LATER, "alive: {known:?}, of the daemon: {marked:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The daemon's zygote, its inits, and everything noted in these workspaces.
+#[track_caller]
+fn census(daemon: &TestDaemon) -> Vec<Process> {
+    let zygote = zygote(daemon);
+    let mut all = children(zygote.pid);
+    all.push(zygote);
+    all
+}
+
+#[test]
+fn nothing_survives_a_kill_of_the_daemon() {
+    let mut daemon = TestDaemon::start();
+    let place = workspace(&daemon.create("s"));
+    let chain = "echo $$ >> links; setsid sh ./chain.sh & exit\n";
+    fs::write(place.join("chain.sh"), chain).unwrap();
+    let pending = Pending::sh(&daemon, "s", &format!("{ZOO} {STRAYS} setsid sh ./chain.sh & wait"));
+    let mut all: Vec<Process> =
+        wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE).into_values().collect();
+    all.extend(census(&daemon));
+    daemon.end_by(Signal::SIGKILL);
+    println!("dead after {:?}", dead(&daemon, &all));
+    let links = || fs::metadata(place.join("links")).unwrap().len();
+    let before = links();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(links(), before, "a chain of forks goes on");
+    drop(pending);
+    daemon.start_again();
+    assert_eq!(daemon.sh("s", "ls chain.sh").stdout, "chain.sh\n");
+}
+
+/// Init is told by end of file, and the zygote kills what a stopped init cannot.
+#[test]
+fn nothing_survives_a_kill_of_the_daemon_while_inits_are_stopped() {
+    let mut daemon = TestDaemon::start();
+    let mut all = Vec::new();
+    for id in ["a", "b", "c"] {
+        let place = workspace(&daemon.create(id));
+        daemon.sh(id, &format!("exec >&- 2>&-; {ZOO} {STRAYS}"));
+        all.extend(wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE).into_values());
+    }
+    let (a, b) = (init_of(&daemon, "a"), init_of(&daemon, "b"));
+    all.extend(census(&daemon));
+    a.signal(Signal::SIGSTOP);
+    b.signal(Signal::SIGSTOP);
+    eventually("they are stopped", SOON, || is_stopped(a.pid) && is_stopped(b.pid));
+    daemon.end_by(Signal::SIGKILL);
+    println!("dead after {:?}", dead(&daemon, &all));
+}
+
+#[test]
+fn an_init_that_is_killed_takes_its_sandbox_along_and_nothing_else() {
+    let daemon = TestDaemon::start();
+    let place = workspace(&daemon.create("s"));
+    let other_place = workspace(&daemon.create("other"));
+    let other = Pending::sh(&daemon, "other", "mkdir pids; echo $$ > pids/other; sleep 1000");
+    let bystander = wait_for_noted(&other_place, 1)["other"];
+    let running = Pending::sh(&daemon, "s", &format!("echo begun; {ZOO} {STRAYS} wait"));
+    let zoo: Vec<Process> = wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE).into_values().collect();
+
+    let killer = daemon.sh("s", "kill -KILL $PPID; sleep 1000");
+    let killed = Instant::now();
+    assert_eq!((killer.exit_code, killer.cause), (137, Cause::Signaled));
+    eventually("its processes end", A_SECOND_LATER, || alive(&zoo).is_empty());
+    println!("dead after {:?}", killed.elapsed());
+    let result = running.result_within(SOON);
+    assert_eq!((result.exit_code, result.stdout.as_str()), (137, "begun\n"));
+
+    assert_eq!(daemon.sh("s", "echo on; ls").stdout, "on\npids\n");
+    assert!(bystander.is_alive());
+    assert_eq!(daemon.sh("other", "echo on").stdout, "on\n");
+    daemon.delete("s");
+    daemon.delete("other");
+    assert_eq!(other.result_within(SOON).exit_code, 137);
+    nothing_runs(&daemon);
+}
+
+/// What a dead init left behind is somebody else's to kill; a delete waits for that, too.
+#[test]
+fn a_delete_right_after_the_death_of_an_init() {
+    let daemon = TestDaemon::start();
+    for round in 0..10 {
+        let sandbox = daemon.create("s");
+        let script =
+            "exec >&- 2>&- <&-; mkdir pids; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+            (N=$n setsid sh -c 'echo $$ > pids/$N; exec sleep 1000' &) done";
+        daemon.sh("s", script);
+        let orphans: Vec<Process> =
+            wait_for_noted(&workspace(&sandbox), 15).into_values().collect();
+        let init = init_of(&daemon, "s");
+        init.signal(Signal::SIGKILL);
+        daemon.delete("s");
+        assert_eq!(alive(&orphans), [], "alive after the answer, round {round}");
+        assert!(!Path::new(&sandbox.sandbox_dir).exists());
+    }
+    nothing_runs(&daemon);
+}
+
+#[test]
+fn a_daemon_whose_zygote_is_killed_says_so_and_ends() {
+    let mut daemon = TestDaemon::start();
+    let sandbox = daemon.create("s");
+    let place = workspace(&sandbox);
+    let pending = Pending::sh(&daemon, "s", &format!("{ZOO} {STRAYS} wait"));
+    let mut all: Vec<Process> =
+        wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE).into_values().collect();
+    all.extend(census(&daemon));
+    zygote(&daemon).signal(Signal::SIGKILL);
+    let status = daemon.wait_for_end(SOON);
+    let took = dead(&daemon, &all);
+    println!("dead {took:?} after the daemon's end");
+    assert!(!status.success(), "{status:?}");
+    assert!(daemon.log().contains("zygote died"), "{}", daemon.log());
+    assert!(!daemon.socket.exists(), "a dead socket is left");
+    drop(pending);
+    daemon.start_again();
+    assert_eq!(
+        daemon.call("sandbox.get", json!({"sessionId": "s"})).unwrap()["podName"],
+        sandbox.pod_name
+    );
+    assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
+}
+
+#[test]
+fn a_deadline_is_met_though_the_init_is_stopped() {
+    let daemon = TestDaemon::start();
+    let place = workspace(&daemon.create("s"));
+    let other = Pending::sh(&daemon, "s", "mkdir pids; echo $$ > pids/other; sleep 1000");
+    let before = wait_for_noted(&place, 1)["other"];
+    init_of(&daemon, "s").signal(Signal::SIGSTOP);
+    let started = Instant::now();
+    let result = daemon.exec_params(timed("s", "echo never", 1.0));
+    let took = started.elapsed();
+    println!("answered after {took:?}");
+    assert_eq!((result.exit_code, result.cause), (124, Cause::Timeout));
+    assert!((1.0..4.0).contains(&took.as_secs_f64()), "{took:?}");
+    // The sandbox ended around the other one, and is at work again.
+    assert_eq!(other.result_within(SOON).exit_code, 137);
+    eventually("it is dead", A_SECOND_LATER, || !before.is_alive());
+    assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// A socket that a stopped init does not read fills up; who has yet to get a
+/// word in has a deadline all the same.
+#[test]
+fn a_deadline_is_met_though_the_socket_to_the_init_is_full() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    init_of(&daemon, "s").signal(Signal::SIGSTOP);
+    let bulk = "x".repeat(25_000);
+    let mut patient = Vec::new();
+    for _ in 0..40 {
+        let mut params = timed("s", "true", 60.0);
+        params.env.insert("BULK".into(), bulk.clone());
+        patient.push(Pending::exec(&daemon, &params));
+    }
+    let mut params = timed("s", "true", 1.0);
+    params.env.insert("BULK".into(), bulk);
+    // The others were sent first; sandbox.get's answer shows that the daemon goes on.
+    daemon.call("sandbox.get", json!({"sessionId": "s"})).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let started = Instant::now();
+    let result = Pending::exec(&daemon, &params).answer_within(SOON);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}: {result:?}");
+    assert_eq!(result.unwrap()["cause"], "timeout");
+    drop(patient);
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// An init may die under a command that is just about to start: that ends the
+/// command, and the sandbox is there as before.
+#[test]
+fn nobody_is_told_that_a_sandbox_with_a_dying_init_does_not_exist() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    std::thread::scope(|scope| {
+        for worker in 0..6 {
+            let daemon = &daemon;
+            scope.spawn(move || {
+                for _ in 0..60 {
+                    let script = if worker == 0 { "kill -KILL $PPID" } else { "echo well" };
+                    let params = json!({"sessionId": "s", "cmd": ["sh", "-c", script]});
+                    match daemon.call("sandbox.exec", params) {
+                        Ok(result) if result["exitCode"] == 0 && worker != 0 => {
+                            assert_eq!(result["stdout"], "well\n");
+                        }
+                        // The killer itself may be through before its init is.
+                        Ok(result) if worker == 0 && result["exitCode"] == 0 => {}
+                        Ok(result) => assert_eq!(result["exitCode"], 137, "{result}"),
+                        Err(error) => panic!("{}: {}", error.kind.name(), error.message),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(daemon.sh("s", "echo well").stdout, "well\n");
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// Code that stops the processes of the commands to come, while they are on their way to their own code.
+#[test]
+fn the_stop_spray() {
+    let mut daemon = TestDaemon::start();
+    let place = workspace(&daemon.create("s"));
+    let other = workspace(&daemon.create("other"));
+    // Children of its own init only, read without a fork of its own.
+    let spray = r#"mkdir pids; echo $$ > pids/spray; kids=/proc/$PPID/task/$PPID/children
+        while :; do
+            read -r all < $kids
+            for pid in $all; do [ $pid = $$ ] || kill -STOP $pid; done
+        done 2> /dev/null"#;
+    let spraying = Pending::sh(&daemon, "s", spray);
+    let mut all: Vec<Process> = wait_for_noted(&place, 1).into_values().collect();
+    let started = Instant::now();
+    let victims: Vec<Pending> =
+        (0..20).map(|_| Pending::exec(&daemon, &timed("s", "echo well", 1.0))).collect();
+    for _ in 0..10 {
+        assert_eq!(daemon.sh("other", "echo well").stdout, "well\n");
+    }
+    let mut stopped = 0;
+    for victim in victims {
+        let result = victim.result_within(SOON);
+        if result.cause == Cause::Timeout {
+            stopped += 1;
+        } else {
+            assert_eq!(result.stdout, "well\n");
+        }
+    }
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(stopped > 0, "the spray hit nobody");
+    println!("{stopped} of 20 were stopped, all answered after {took:?}");
+
+    // And with some that are stopped for good, the daemon dies.
+    let lasting: Vec<Pending> = (0..20).map(|_| Pending::sh(&daemon, "s", "sleep 1000")).collect();
+    let busy = Pending::sh(&daemon, "other", &format!("{ZOO} {STRAYS} wait"));
+    all.extend(wait_for_noted(&other, ZOO_SIZE + STRAYS_SIZE).into_values());
+    let inits = children(zygote(&daemon).pid);
+    let victims = || inits.iter().flat_map(|init| children(init.pid)).collect::<Vec<_>>();
+    eventually("some are stopped", SOON, || victims().iter().any(|v| is_stopped(v.pid)));
+    all.extend(victims());
+    all.extend(census(&daemon));
+    daemon.end_by(Signal::SIGKILL);
+    println!("dead after {:?}", dead(&daemon, &all));
+    drop((spraying, lasting, busy));
+}
+
+#[test]
+fn a_hundred_creates_of_one_name_make_one_directory() {
+    let daemon = TestDaemon::start();
+    let params = json!({"sessionId": "s"});
+    let creating: Vec<Pending> =
+        (0..100).map(|_| Pending::call(&daemon, "sandbox.create", &params)).collect();
+    let made: Vec<_> = creating.into_iter().map(|c| c.answer_within(SOON).unwrap()).collect();
+    assert_eq!(made.iter().filter(|m| m["created"] == true).count(), 1);
+    assert!(made.iter().all(|m| m["sandboxDir"] == made[0]["sandboxDir"]));
+    assert_eq!(daemon.directories().len(), 1);
+    assert_eq!(children(zygote(&daemon).pid).len(), 1, "one sandbox has one init");
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// A zygote that does not answer is no reason for a client to wait for ever.
+#[test]
+fn a_stopped_zygote_holds_nobody_up_for_ever() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    let zygote = zygote(&daemon);
+    zygote.signal(Signal::SIGSTOP);
+    let creating = Pending::call(&daemon, "sandbox.create", &json!({"sessionId": "new"}));
+    // What has its init does not need the zygote.
+    assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
+    let answered =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| creating.answer_within(SOON)));
+    // Or the daemon could not end its zygote either, and this test would leave both.
+    zygote.signal(Signal::SIGCONT);
+    assert!(answered.is_ok(), "create was not answered within {SOON:?}");
+}
+
+#[test]
+fn a_sigterm_ends_a_daemon_whose_zygote_is_stopped() {
+    let mut daemon = TestDaemon::start();
+    let place = workspace(&daemon.create("s"));
+    daemon.sh("s", &format!("exec >&- 2>&-; {ZOO} {STRAYS}"));
+    let mut all: Vec<Process> =
+        wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE).into_values().collect();
+    let zygote = zygote(&daemon);
+    all.extend(census(&daemon));
+    zygote.signal(Signal::SIGSTOP);
+    nix::sys::signal::kill(daemon.pid(), Signal::SIGTERM).unwrap();
+    let ended =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| daemon.wait_for_end(SOON)));
+    let left = alive(&all);
+    put_down(&zygote);
+    assert!(ended.is_ok_and(|status| status.success()), "the daemon did not end within {SOON:?}");
+    assert_eq!(left, []);
+}
