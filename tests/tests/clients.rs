@@ -21,12 +21,18 @@ fn twenty_lines_of_python_are_a_client() {
     std::fs::write(&script, source).unwrap();
     let python = || {
         let mut command = Command::new("python3");
-        command.args([&script, &daemon.socket]).stdin(Stdio::null()).env("PYTHONIOENCODING", "utf-8");
+        command
+            .args([&script, &daemon.socket])
+            .stdin(Stdio::null())
+            .env("PYTHONIOENCODING", "utf-8");
         command
     };
     let output = run(&mut python());
     assert_eq!(text(&output.stderr), "");
-    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "hello from python ✓\n"));
+    assert_eq!(
+        (output.status.code(), text(&output.stdout).as_str()),
+        (Some(0), "hello from python ✓\n")
+    );
     assert_eq!(daemon.directories(), [""; 0]);
     // What goes wrong reaches its user.
     let denied = source.replace("\"echo\"", "\"echo\", 7");
@@ -49,7 +55,8 @@ fn shell(daemon: &TestDaemon, script: &str) -> String {
 fn netcat_is_a_client() {
     let daemon = TestDaemon::start();
     let health = r#"echo '{"jsonrpc":"2.0","id":1,"method":"health"}'"#;
-    let answer: Value = serde_json::from_str(&shell(&daemon, &format!("{health} | nc -N -U $S"))).unwrap();
+    let answer: Value =
+        serde_json::from_str(&shell(&daemon, &format!("{health} | nc -N -U $S"))).unwrap();
     assert_eq!((&answer["id"], &answer["result"]["status"]), (&1.into(), &"ok".into()));
 
     // It closes its writing side at the end of its input, and its answers still come.

@@ -50,19 +50,34 @@ fn closing_a_connection_kills_its_commands_and_no_others() {
     assert_eq!(daemon.sh("s", "cat stays").stdout.trim(), stay.to_string());
 }
 
-#[test]
-fn everything_that_the_command_started_goes_with_it() {
+/// Starts a script that writes its processes' ids to files of these names, hangs up, and wants them dead.
+#[track_caller]
+fn all_die(script: &str, names: &[&str]) {
     let daemon = TestDaemon::start();
     daemon.create("s");
     let workspace = daemon.workspace("s");
-    let script = "trap '' TERM HUP INT; (trap '' TERM HUP; setsid sh -c 'echo $$ > far; exec sleep 1000' &) ; \
-        sh -c 'echo $$ > near; kill -STOP $$' & echo $$ > own; wait; sleep 1000";
     let mut wire = daemon.wire();
     wire.send(format!("{}\n", exec(1, script)));
-    let pids = ["own", "near", "far"].map(|name| number_in(&workspace.join(name)));
-    assert!(pids.into_iter().all(is_alive));
+    let pids: Vec<i32> = names.iter().map(|name| number_in(&workspace.join(name))).collect();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
     drop(wire);
     pids.into_iter().for_each(dies);
+}
+
+#[test]
+fn what_the_command_started_goes_with_it() {
+    let script = "trap '' TERM HUP INT
+        sh -c 'echo $$ > stopped; kill -STOP $$' &
+        setsid sh -c 'trap \"\" TERM; echo $$ > session; while :; do sleep 1000; done' &
+        (sh -c 'echo $$ > orphan; exec sleep 1000' &)
+        echo $$ > own; wait; sleep 1000";
+    all_die(script, &["own", "stopped", "session", "orphan"]);
+}
+
+#[test]
+fn an_orphan_in_a_session_of_its_own_goes_with_its_command() {
+    let script = "(setsid sh -c 'echo $$ > far; exec sleep 1000' &); echo $$ > own; sleep 1000";
+    all_die(script, &["own", "far"]);
 }
 
 #[test]

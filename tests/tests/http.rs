@@ -187,7 +187,8 @@ fn a_body_has_at_most_four_mebibytes() {
     };
     let (fits, too_long) = (body(MAX_LINE_BYTES), body(MAX_LINE_BYTES + 1));
     for more in [&[][..], &["--header", "transfer-encoding: chunked"]] {
-        let send = |body: &str| get(&daemon, "/", &[&JSON[..], &["--data-binary", body], more].concat());
+        let send =
+            |body: &str| get(&daemon, "/", &[&JSON[..], &["--data-binary", body], more].concat());
         assert_eq!(send(&fits).json()["result"]["status"], "ok", "{more:?}");
         let answer = send(&too_long);
         assert_eq!(answer.status, 413, "{more:?}");
