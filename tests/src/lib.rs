@@ -260,17 +260,20 @@ impl Drop for TestDaemon {
     }
 }
 
+/// `noxrunnerd --local-test …` with its socket and its sandboxes in a directory, not yet run.
+pub fn noxrunnerd(dir: &Path, socket: &Path, base: &Path) -> Command {
+    let mut command = Command::new(program("noxrunnerd"));
+    command.arg("--local-test").arg("--socket").arg(socket).arg("--base-dir").arg(base);
+    // Marks every process that inherits it: see `processes_marked`.
+    command.env("NOXRUNNER_TEST_DIR", dir).stdin(Stdio::null());
+    command
+}
+
 fn spawn(dir: &Path, socket: &Path, base: &Path, arguments: &[String]) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
-    Command::new(program("noxrunnerd"))
-        .args(["--local-test", "--log-level", "debug", "--socket"])
-        .arg(socket)
-        .arg("--base-dir")
-        .arg(base)
+    noxrunnerd(dir, socket, base)
+        .args(["--log-level", "debug"])
         .args(arguments)
-        // Marks every process that inherits it: see `processes_marked`.
-        .env("NOXRUNNER_TEST_DIR", dir)
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()

@@ -102,6 +102,24 @@ fn a_client_that_is_killed_has_hung_up() {
 }
 
 #[test]
+fn an_interrupted_noxctl_ends_with_130_and_its_command_with_it() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    let script = "trap '' INT; echo $$ > pid; echo partial; while :; do sleep 1000; done";
+    let mut noxctl = daemon
+        .noxctl(&["exec", "s", "sh", "-c", script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = number_in(&daemon.workspace("s").join("pid"));
+    assert!(is_alive(pid));
+    kill(Pid::from_raw(noxctl.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(noxctl.wait().unwrap().code(), Some(130));
+    dies(pid);
+}
+
+#[test]
 fn a_client_that_only_stops_asking_gets_its_answers() {
     let daemon = TestDaemon::start();
     daemon.create("s");
