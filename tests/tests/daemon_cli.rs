@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use noxrunner_protocol::method::{DaemonInfoGet, DaemonShutdown};
 use noxrunner_protocol::types::NoParams;
 use noxrunner_tests::wire::Wire;
@@ -48,11 +49,17 @@ fn a_second_daemon_names_the_first() {
     let other = tempfile::tempdir().unwrap();
     let socket = daemon.socket.to_str().unwrap();
     let same_socket = does_not_start(other.path(), &daemon.socket, other.path());
-    assert!(same_socket.contains("already listening on") && same_socket.contains(socket), "{same_socket}");
+    assert!(
+        same_socket.contains("already listening on") && same_socket.contains(socket),
+        "{same_socket}"
+    );
     let new = other.path().join("s.sock");
     let same_base = does_not_start(other.path(), &new, &daemon.base);
     let base = daemon.base.canonicalize().unwrap();
-    assert!(same_base.contains(socket) && same_base.contains(base.to_str().unwrap()), "{same_base}");
+    assert!(
+        same_base.contains(socket) && same_base.contains(base.to_str().unwrap()),
+        "{same_base}"
+    );
     let both = does_not_start(other.path(), &daemon.socket, &daemon.base);
     assert!(both.contains(socket), "{both}");
     assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
@@ -134,17 +141,34 @@ fn signals_end_it_and_the_sandboxes_stay() {
         let mut daemon = TestDaemon::start();
         daemon.create("s");
         let mut busy = daemon.wire();
-        let cmd = json!(["sh", "-c", "trap '' TERM INT; echo $$ > pid; while :; do sleep 1000; done"]);
+        let cmd =
+            json!(["sh", "-c", "trap '' TERM INT; echo $$ > pid; while :; do sleep 1000; done"]);
         busy.request(1, "sandbox.exec", json!({"sessionId": "s", "cmd": cmd}));
         let pid = number_in(&daemon.workspace("s").join("pid"));
         assert_eq!(daemon.end_by(signal).code(), Some(0), "{signal}");
         assert!(!is_alive(pid) && !daemon.socket.exists(), "{signal}");
         assert!(daemon.processes().is_empty(), "{signal}");
         assert_eq!(daemon.directories().len(), 1, "{signal}");
-        let left: Vec<_> = fs::read_dir(&daemon.base).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(&daemon.base).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left.len(), 1, "{signal}: {left:?}");
         daemon.start_again();
         assert_eq!(daemon.sh("s", "cat pid").stdout.trim(), pid.to_string());
+    }
+}
+
+#[test]
+fn a_signal_that_comes_while_it_starts_ends_it_cleanly_too() {
+    for round in 0..30 {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s.sock");
+        let mut command = noxrunnerd(dir.path(), &socket, dir.path());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("it listens", SOON, || UnixStream::connect(&socket).is_ok());
+        kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "round {round}: {status}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "round {round}");
     }
 }
 

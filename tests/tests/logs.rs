@@ -21,7 +21,9 @@ fn json_logs_are_json_to_the_last_line() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
         .collect();
-    let says = |text: &str| lines.iter().any(|line| line["message"].as_str().is_some_and(|m| m.contains(text)));
+    let says = |text: &str| {
+        lines.iter().any(|line| line["message"].as_str().is_some_and(|m| m.contains(text)))
+    };
     for text in ["isolation: none", "listening", "created", "deleting", "ended"] {
         assert!(says(text), "{text}: {log}");
     }
@@ -48,8 +50,12 @@ fn a_daemon_that_cannot_start_says_so_in_json_too() {
 fn use_secrets(socket: &std::path::Path) {
     let call = |method: &str, params| Wire::open(socket).call(1, method, params);
     call("sandbox.create", json!({"sessionId": "s", "env": {"TOKEN": "sekret-create-env"}}));
-    for cmd in [&["echo", "sekret-argv"][..], &["rm", "sekret-denied"], &["sekret-missing"],
-        &["sh", "-c", "echo sekret-out$X; echo sekret-err >&2; cat; exit 1"]] {
+    for cmd in [
+        &["echo", "sekret-argv"][..],
+        &["rm", "sekret-denied"],
+        &["sekret-missing"],
+        &["sh", "-c", "echo sekret-out$X; echo sekret-err >&2; cat; exit 1"],
+    ] {
         let params = json!({"sessionId": "s", "cmd": cmd, "env": {"X": "sekret-env"}, "stdin": "sekret-stdin"});
         assert!(call("sandbox.exec", params)["result"].is_object());
     }
@@ -107,7 +113,8 @@ fn on_a_terminal(variables: &[(&str, &str)]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s.sock");
     let (path, line) = (dir.path().display(), program("noxrunnerd"));
-    let line = format!("{} --local-test --base-dir {path} --socket {}", line.display(), socket.display());
+    let line =
+        format!("{} --local-test --base-dir {path} --socket {}", line.display(), socket.display());
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env_remove("NO_COLOR");
     // Not the end of file, which script would pass on.

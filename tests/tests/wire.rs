@@ -257,7 +257,7 @@ fn sixty_four_calls_are_in_flight_and_the_next_one_waits() {
     });
     wire.send(format!("{HEALTH}\n"));
     wire.stream().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let early = std::io::Read::read(&mut &*wire.stream(), &mut [0]);
+    let early = std::io::Read::read(&mut wire.stream(), &mut [0]);
     assert_eq!(early.unwrap_err().kind(), ErrorKind::WouldBlock, "it was read and answered");
     // Only this connection waits.
     assert_eq!(daemon.wire().call(1, "health", json!({}))["result"]["status"], "ok");
