@@ -77,6 +77,9 @@ impl From<CallError> for RpcError {
             CallError::Plan(PlanError::Workdir(WorkdirError::Os(..)) | PlanError::Name(_)) => {
                 (ErrorKind::Internal, "the daemon's log says more")
             }
+            CallError::Engine(EngineError::SandboxEnded) => {
+                (ErrorKind::SandboxNotFound, "it was deleted meanwhile; create it again")
+            }
             CallError::Engine(EngineError::TooLarge) => {
                 (ErrorKind::InvalidArgument, "pass large data on standard input or in a file")
             }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use nix::sys::stat::{Mode, umask};
-use noxrunner_daemon::config::Config;
+use noxrunner_daemon::config::{Config, LogFormat};
 use noxrunner_daemon::{logging, run};
 
 const NO_MODE: &str = "\
@@ -28,10 +28,14 @@ fn main() -> ExitCode {
         // Fails only for who leads a group already, and then there is nothing to leave.
         let _ = nix::unistd::setsid();
     }
+    let format = config.log_format;
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("noxrunnerd: {error}");
+            match format {
+                LogFormat::Human => eprintln!("noxrunnerd: {error}"),
+                LogFormat::Json => tracing::error!("{error}"),
+            }
             ExitCode::FAILURE
         }
     }

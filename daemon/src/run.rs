@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, User, geteuid};
+use nix::unistd::{User, geteuid};
 use noxrunner_init::Zygote;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::clock::Moment;
@@ -56,6 +55,8 @@ pub enum RunError {
 /// Why it could not start, or ended early. Nothing of it runs any more then.
 pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     let os = |what| move |e| RunError::Os(what, e);
+    // From here on they wait to be heard, so that whenever they come the end is in order.
+    let signals = Signals::listen().map_err(os("wait for signals"))?;
     let uid = geteuid().as_raw();
     let user = User::from_uid(geteuid()).ok().flatten().map_or_else(|| uid.to_string(), |u| u.name);
     let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
@@ -69,7 +70,6 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     let _lock = BaseLock::take(&config.base_dir, uid, &socket, LOCK_PATIENCE)?;
     let (listener, bound) = listen::bind(&socket, uid)?;
     let listener = UnixListener::from_std(listener).map_err(os("listen"))?;
-    let zygote_pid = Pid::from_raw(zygote.pid);
     let daemon = Arc::new(Daemon {
         host: HostEnvironment::pick(var, &user, policy.env_passthrough()),
         socket,
@@ -91,15 +91,14 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
 
     let outcome = tokio::select! {
         () = serve::serve(listener, Arc::clone(&daemon), handlers::methods(&daemon)) => Ok(()),
-        Err(failed) = oversee(&daemon, first_sweep) => Err(failed),
+        Err(failed) = oversee(&daemon, signals, first_sweep) => Err(failed),
     };
 
     drop(bound);
     daemon.stop.send_replace(true);
     daemon.end().await;
-    daemon.engine.end();
     // Everything below the zygote is gone when it is.
-    let _ = tokio::task::spawn_blocking(move || waitpid(zygote_pid, None)).await;
+    daemon.engine.end().await;
     tracing::info!("ended");
     outcome
 }
@@ -108,13 +107,17 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
 /// only by failing; it tells the clients' side when to end.
 async fn oversee(
     daemon: &Arc<Daemon>,
+    mut signals: Signals,
     first_sweep: Option<Duration>,
 ) -> Result<Infallible, RunError> {
     let os = |what| move |e| RunError::Os(what, e);
     let reaper =
         async { reaper::run(Arc::clone(daemon), first_sweep).await.map_err(os("make a timer")) };
     let end = async {
-        let why = told_to_end(daemon).await.map_err(os("wait for signals"))?;
+        let why = tokio::select! {
+            signal = signals.next() => signal,
+            () = idle(daemon) => "idle for long enough",
+        };
         tracing::info!(why, "ending");
         daemon.stop.send_replace(true);
         std::future::pending::<Result<Infallible, RunError>>().await
@@ -127,17 +130,29 @@ async fn oversee(
     Ok(never)
 }
 
-/// Waits until the daemon is to end, and says why.
-async fn told_to_end(daemon: &Daemon) -> io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        _ = hangup.recv() => "SIGHUP",
-        () = idle(daemon) => "idle for long enough",
-    })
+/// The signals that end the daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
 }
 
 /// How long a predecessor that no longer answers may take to end its sandboxes.

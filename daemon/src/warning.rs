@@ -1,10 +1,11 @@
 //! What the local mode says of itself: at start here, at every exec in the answer.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use noxrunner_protocol::types::{Isolation, MissingFeature, Tier};
 
 use crate::config::LogFormat;
+use crate::logging;
 
 /// What isolates the sandboxes of this version: nothing.
 pub fn isolation() -> Isolation {
@@ -51,10 +52,8 @@ pub fn at_start(user: &str, format: LogFormat) {
         }
         return;
     }
+    let (on, off) = if logging::in_colour() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     let mut stderr = std::io::stderr().lock();
-    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    let (on, off) =
-        if stderr.is_terminal() && !no_colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     for line in lines {
         // Without a stderr there is nobody to warn.
         let _ = writeln!(stderr, "{on}⚠ WARNING: {line}{off}");

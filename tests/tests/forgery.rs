@@ -40,19 +40,23 @@ impl Forgery {
         }
         fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
         fs::write(path.join("workspace/file"), "precious").unwrap();
-        let mut manifest = self.manifest.clone();
-        manifest["sessionId"] = json!(id);
-        write_manifest(&path, manifest.to_string().as_bytes());
+        write_manifest(&path, self.manifest_for(id, &path).to_string().as_bytes());
         self.forged.push(path.clone());
         path
+    }
+
+    fn manifest_for(&self, id: &str, directory: &Path) -> Value {
+        let mut manifest = self.manifest.clone();
+        manifest["sessionId"] = json!(id);
+        manifest["directory"] = json!(directory.file_name().unwrap().to_str().unwrap());
+        manifest
     }
 
     /// The same with a field changed.
     #[track_caller]
     fn with(&mut self, id: &str, change: impl FnOnce(&mut Value)) {
         let path = self.directory(id);
-        let mut manifest = self.manifest.clone();
-        manifest["sessionId"] = json!(id);
+        let mut manifest = self.manifest_for(id, &path);
         change(&mut manifest);
         write_manifest(&path, manifest.to_string().as_bytes());
     }
@@ -102,6 +106,7 @@ fn wrong_modes_and_names() {
         let path = forgery.directory(&format!("mode-{mode:o}"));
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
+    forgery.with("copied", |manifest| manifest["directory"] = json!("noxrunner_sandbox_copied.x"));
     forgery.with("name", |manifest| manifest["sessionId"] = json!("another"));
     forgery.with("prefix", |manifest| manifest["sessionId"] = json!("prefixed"));
     forgery.with("cut", |manifest| manifest["sessionId"] = json!("cu"));

@@ -27,6 +27,11 @@ pub enum FromZygote {
         /// Its process id, as the zygote sees it.
         pid: i32,
     },
+    /// An init ended, and nothing that it left behind runs any more.
+    Cleared {
+        /// The process id that it had.
+        pid: i32,
+    },
     /// No init was forked.
     Failed {
         /// The request's ticket.
@@ -49,13 +54,27 @@ pub enum SpawnStep {
     Pidfd,
 }
 
-/// From the daemon to an init.
-#[derive(Debug, Serialize, Deserialize)]
+/// From the daemon to an init, as the init reads it.
+#[derive(Debug, Deserialize)]
 pub enum ToInit {
     /// Run a command. Three descriptors come with this message: its standard
     /// input, output and error.
     Exec(Exec),
     /// Send a signal to everything that is known to belong to an exec. One that has ended is left alone.
+    Signal {
+        /// Which exec.
+        id: ExecId,
+        /// The signal's number, as signal(7) gives it.
+        signal: i32,
+    },
+}
+
+/// [`ToInit`] without its own copy of the command; it is written the same.
+#[derive(Debug, Serialize)]
+pub enum ToInitRef<'a> {
+    /// As [`ToInit::Exec`].
+    Exec(&'a Exec),
+    /// As [`ToInit::Signal`].
     Signal {
         /// Which exec.
         id: ExecId,
@@ -165,4 +184,28 @@ pub struct Usage {
     pub voluntary_switches: u64,
     /// Times it was made to wait.
     pub involuntary_switches: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_daemon_writes_is_what_an_init_reads() {
+        let exec = Exec {
+            id: 7,
+            workdir: c"/w".into(),
+            programs: vec![c"/bin/x".into()],
+            argv: vec![c"x".into(), c"".into()],
+            env: vec![],
+        };
+        let bytes = postcard::to_stdvec(&ToInitRef::Exec(&exec)).unwrap();
+        match postcard::from_bytes(&bytes).unwrap() {
+            ToInit::Exec(read) => assert_eq!((read.id, read.argv), (exec.id, exec.argv)),
+            ToInit::Signal { .. } => panic!("a signal was read"),
+        }
+        let bytes = postcard::to_stdvec(&ToInitRef::Signal { id: 7, signal: 9 }).unwrap();
+        let read = postcard::from_bytes(&bytes).unwrap();
+        assert!(matches!(read, ToInit::Signal { id: 7, signal: 9 }));
+    }
 }

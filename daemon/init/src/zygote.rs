@@ -25,6 +25,8 @@ pub struct Zygote {
     pub control: OwnedFd,
     /// Its process id.
     pub pid: i32,
+    /// Readable once it has ended.
+    pub pidfd: OwnedFd,
 }
 
 /// Why there is no zygote.
@@ -59,13 +61,16 @@ pub fn start() -> Result<Zygote, StartError> {
     let (control, theirs) =
         transport::pair().map_err(|e| StartError::Os("make a pair of sockets", e))?;
     let pid = sys::fork(|| run(&theirs)).map_err(|e| StartError::Os("fork", e))?;
-    Ok(Zygote { control, pid: pid.as_raw() })
+    let pidfd = sys::pidfd_open(pid).map_err(|e| StartError::Os("open a pidfd", e))?;
+    Ok(Zygote { control, pid: pid.as_raw(), pidfd })
 }
 
 struct State {
     control: OwnedFd,
     ended: SignalFd,
     inits: HashSet<Pid>,
+    /// Inits that ended while what they left behind still has to be killed.
+    uncleared: Vec<Pid>,
 }
 
 fn run(control: &OwnedFd) -> c_int {
@@ -86,7 +91,12 @@ fn set_up(control: &OwnedFd) -> Result<State, Errno> {
     sys::reset_signal_dispositions();
     let _ = prctl::set_name(c"nox-zygote");
     prctl::set_child_subreaper(true)?;
-    Ok(State { control, ended: init::watch_children()?, inits: HashSet::new() })
+    Ok(State {
+        control,
+        ended: init::watch_children()?,
+        inits: HashSet::new(),
+        uncleared: Vec::new(),
+    })
 }
 
 /// The daemon is gone, or does not speak as it should.
@@ -105,7 +115,7 @@ impl State {
         let [control, ended] = fds.map(|fd| fd.any().unwrap_or(true));
         if ended {
             while let Ok(Some(_)) = self.ended.read_signal() {}
-            self.reap();
+            self.reap()?;
         }
         if control { self.take_requests() } else { Ok(()) }
     }
@@ -159,21 +169,29 @@ impl State {
     }
 
     /// An init that was killed leaves its commands to the zygote: they end with their sandbox.
-    fn reap(&mut self) {
-        let mut orphans = false;
+    fn reap(&mut self) -> Result<(), Over> {
+        let mut orphans = !self.uncleared.is_empty();
         while let Some((pid, status, _)) = sys::reap() {
-            // An init that ends by itself leaves nothing.
-            let in_order = self.inits.remove(&pid) && status == Status::Exited(0);
-            orphans |= !in_order;
+            if self.inits.remove(&pid) {
+                // One that ends by itself leaves nothing.
+                orphans |= status != Status::Exited(0);
+                self.uncleared.push(pid);
+            }
         }
-        if !orphans {
-            return;
+        if orphans {
+            let strays: Vec<Pid> = descendants::children(getpid())
+                .into_iter()
+                .filter(|pid| !self.inits.contains(pid))
+                .collect();
+            if !strays.is_empty() {
+                // Each of their ends, and their own orphans', brings another SIGCHLD.
+                descendants::kill_trees(&strays);
+                return Ok(());
+            }
         }
-        let strays: Vec<Pid> = descendants::children(getpid())
-            .into_iter()
-            .filter(|pid| !self.inits.contains(pid))
-            .collect();
-        // Their own orphans come here too, with another SIGCHLD each.
-        descendants::kill_trees(&strays);
+        for pid in std::mem::take(&mut self.uncleared) {
+            self.answer(&FromZygote::Cleared { pid: pid.as_raw() }, &[])?;
+        }
+        Ok(())
     }
 }

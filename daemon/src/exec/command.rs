@@ -70,9 +70,9 @@ pub async fn exec(
             .push(format!("the working directory {} was missing: created", answer.workdir));
     }
     let programs = plan.spec.program_paths();
-    let init = sandbox.init(&daemon.engine).await.map_err(|error| gone(error, &params))?;
     tracing::debug!(session = %params.session_id, "exec");
-    let finished = supervise::start(init, plan.spec, terms);
+    let finished =
+        supervise::start(Arc::clone(&daemon.engine), Arc::clone(&sandbox), plan.spec, terms);
     // The supervisor always answers, unless the runtime ends.
     let finished = finished.await.map_err(|_| CallError::Stopping)?;
     match finished {
@@ -83,8 +83,9 @@ pub async fn exec(
 
 fn gone(error: EngineError, params: &ExecParams) -> CallError {
     match error {
-        EngineError::InitGone => CallError::Deleted(params.session_id.to_string()),
-        EngineError::ZygoteGone
+        EngineError::SandboxEnded => CallError::Deleted(params.session_id.to_string()),
+        EngineError::InitGone
+        | EngineError::ZygoteGone
         | EngineError::Spawn { .. }
         | EngineError::Setup { .. }
         | EngineError::NotReady(_)

@@ -2,20 +2,36 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use noxrunner_init::Zygote;
 use noxrunner_init::message::{FromZygote, ToZygote};
 use noxrunner_init::transport::{self, TransportError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch as state};
+use tokio::time::timeout;
 
+use super::init::START_PATIENCE;
 use super::{EngineError, Init, send_error};
 use crate::wait::watch;
 
-type Answer = Result<(i32, OwnedFd), EngineError>;
+type Answer = Result<Spawned, EngineError>;
+
+/// An init that was just forked.
+#[derive(Debug)]
+pub(super) struct Spawned {
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+    /// True, or closed, once nothing of it and of what it left behind runs.
+    pub(super) cleared: state::Receiver<bool>,
+}
 
 /// Starts inits.
 #[derive(Debug)]
@@ -23,12 +39,15 @@ pub struct Engine {
     zygote: AsyncFd<OwnedFd>,
     asked: Mutex<Asked>,
     gone: state::Sender<bool>,
+    pid: Pid,
+    ended: AsyncFd<OwnedFd>,
 }
 
 #[derive(Debug, Default)]
 struct Asked {
     next: u64,
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    living: HashMap<i32, state::Sender<bool>>,
 }
 
 impl Engine {
@@ -41,6 +60,8 @@ impl Engine {
             zygote: watch(zygote.control, Interest::READABLE | Interest::WRITABLE)?,
             asked: Mutex::default(),
             gone: state::Sender::new(false),
+            pid: Pid::from_raw(zygote.pid),
+            ended: watch(zygote.pidfd, Interest::READABLE)?,
         });
         tokio::spawn(Arc::clone(&engine).listen());
         Ok(engine)
@@ -65,10 +86,18 @@ impl Engine {
         if *self.gone.borrow() {
             return Err(EngineError::ZygoteGone);
         }
-        self.send(&ToZygote::Spawn { ticket }, &theirs).await?;
-        drop(theirs);
-        let (pid, pidfd) = answered.await.map_err(|_| EngineError::ZygoteGone)??;
-        Init::start(ours, pidfd, pid).await
+        let spawning = async {
+            self.send(&ToZygote::Spawn { ticket }, &theirs).await?;
+            drop(theirs);
+            answered.await.map_err(|_| EngineError::ZygoteGone)?
+        };
+        match timeout(START_PATIENCE, spawning).await {
+            Ok(spawned) => Init::start(ours, spawned?).await,
+            Err(_) => {
+                self.lock().waiting.remove(&ticket);
+                Err(EngineError::NotReady(START_PATIENCE.as_secs()))
+            }
+        }
     }
 
     /// Waits until the zygote is gone, which no sandbox survives.
@@ -77,12 +106,18 @@ impl Engine {
         let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
     }
 
-    /// Ends the zygote with everything below it. It does so by itself when the daemon dies.
-    pub fn end(&self) {
-        let _ = nix::sys::socket::shutdown(
-            std::os::fd::AsRawFd::as_raw_fd(self.zygote.get_ref()),
-            nix::sys::socket::Shutdown::Both,
-        );
+    /// Ends the zygote with everything below it, and waits until that is done.
+    /// It does so by itself when the daemon dies.
+    pub async fn end(&self) {
+        let _ = shutdown(self.zygote.as_raw_fd(), Shutdown::Both);
+        // Somebody may have stopped it.
+        let _ = kill(self.pid, Signal::SIGCONT);
+        if timeout(END_PATIENCE, self.ended.readable()).await.is_err() {
+            tracing::warn!("the zygote does not end: killing it");
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = self.ended.readable().await;
+        }
+        let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Asked> {
@@ -106,34 +141,42 @@ impl Engine {
 
     async fn listen(self: Arc<Self>) {
         while let Ok(mut ready) = self.zygote.ready(Interest::READABLE).await {
-            let answer = match transport::recv::<FromZygote>(self.zygote.as_fd()) {
-                Ok((message, descriptors)) => answer(message, descriptors),
-                Err(TransportError::WouldBlock) => {
-                    ready.clear_ready();
-                    continue;
-                }
+            match transport::recv::<FromZygote>(self.zygote.as_fd()) {
+                Ok((message, descriptors)) => self.take(message, descriptors),
+                Err(TransportError::WouldBlock) => ready.clear_ready(),
                 Err(_) => break,
-            };
-            if let (ticket, outcome) = answer
-                && let Some(waiting) = self.lock().waiting.remove(&ticket)
-            {
-                // Whoever asked may be gone; the init's socket went with it.
-                let _ = waiting.send(outcome);
             }
         }
         self.gone.send_replace(true);
-        self.lock().waiting.clear();
+        *self.lock() = Asked::default();
+    }
+
+    fn take(&self, message: FromZygote, mut descriptors: Vec<OwnedFd>) {
+        let mut asked = self.lock();
+        let (ticket, outcome) = match message {
+            FromZygote::Cleared { pid } => {
+                if let Some(living) = asked.living.remove(&pid) {
+                    living.send_replace(true);
+                }
+                return;
+            }
+            FromZygote::Failed { ticket, step, errno } => {
+                (ticket, Err(EngineError::Spawn { step, errno }))
+            }
+            FromZygote::Spawned { ticket, pid } => {
+                let living = state::Sender::new(false);
+                let cleared = living.subscribe();
+                asked.living.insert(pid, living);
+                let pidfd = descriptors.pop().ok_or(EngineError::ZygoteGone);
+                (ticket, pidfd.map(|pidfd| Spawned { pid, pidfd, cleared }))
+            }
+        };
+        if let Some(waiting) = asked.waiting.remove(&ticket) {
+            // Whoever asked may be gone; the init's socket went with it.
+            let _ = waiting.send(outcome);
+        }
     }
 }
 
-fn answer(message: FromZygote, mut descriptors: Vec<OwnedFd>) -> (u64, Answer) {
-    match message {
-        FromZygote::Spawned { ticket, pid } => {
-            let pidfd = descriptors.pop().ok_or(EngineError::ZygoteGone);
-            (ticket, pidfd.map(|pidfd| (pid, pidfd)))
-        }
-        FromZygote::Failed { ticket, step, errno } => {
-            (ticket, Err(EngineError::Spawn { step, errno }))
-        }
-    }
-}
+/// How long a zygote may take to kill everything below it: a little longer than it gives itself.
+const END_PATIENCE: Duration = Duration::from_secs(12);

@@ -7,21 +7,25 @@ use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
 use noxrunner_init::kill_by_pidfd;
-use noxrunner_init::message::{Exec, ExecId, ExecStep, FromInit, Status, ToInit, Usage};
+use noxrunner_init::message::{Exec, ExecId, ExecStep, FromInit, Status, ToInitRef, Usage};
 use noxrunner_init::transport::{self, TransportError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch as state};
 use tokio::time::timeout;
 
-use super::{EngineError, ExecSpec, send_error};
+use super::engine::Spawned;
+use super::{EngineError, send_error};
 use crate::wait::watch;
 
 /// How long an init may take to do what it is told before it is killed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long an init may take to get ready, on a machine as busy as it likes.
-const START_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long what an init left behind may take to be killed.
+const CLEAR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How an exec ended, as its init tells it.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +41,7 @@ pub(super) enum Ending {
 pub struct Init {
     link: Arc<Link>,
     pid: i32,
+    cleared: state::Receiver<bool>,
 }
 
 // What the handle and the task that listens share. The task must not keep the init alive.
@@ -64,18 +69,15 @@ enum State {
 
 impl Init {
     /// Takes over an init that was just forked and waits until it is ready.
-    pub(super) async fn start(
-        socket: OwnedFd,
-        pidfd: OwnedFd,
-        pid: i32,
-    ) -> Result<Arc<Self>, EngineError> {
+    pub(super) async fn start(socket: OwnedFd, spawned: Spawned) -> Result<Arc<Self>, EngineError> {
+        let Spawned { pid, pidfd, cleared } = spawned;
         let socket = watch(socket, Interest::READABLE | Interest::WRITABLE)
             .map_err(|e| EngineError::os("wait for an init", e))?;
         let state = state::Sender::new(State::Starting);
         let mut seen = state.subscribe();
         let link = Arc::new(Link { socket, pidfd, execs: Mutex::default(), state });
         tokio::spawn(Arc::clone(&link).listen());
-        let init = Arc::new(Self { link, pid });
+        let init = Arc::new(Self { link, pid, cleared });
         let settled = seen.wait_for(|s| !matches!(s, State::Starting));
         match timeout(START_PATIENCE, settled).await {
             Ok(Ok(state)) => match &*state {
@@ -102,11 +104,12 @@ impl Init {
         matches!(*self.link.state.borrow(), State::Ready)
     }
 
-    /// Starts a command; the receiver gets its end, or nothing where the init dies first.
+    /// Starts a command; the receiver gets its end, or nothing where the init
+    /// dies first. [`EngineError::InitGone`] means that it did not get the command.
     pub(super) async fn exec(
         &self,
-        spec: ExecSpec,
-        descriptors: [BorrowedFd<'_>; 3],
+        command: &mut Exec,
+        descriptors: &[BorrowedFd<'_>; 3],
     ) -> Result<(ExecId, oneshot::Receiver<Ending>), EngineError> {
         let (ending, ended) = oneshot::channel();
         let id = {
@@ -120,20 +123,22 @@ impl Init {
         if !self.is_alive() {
             return Err(EngineError::InitGone);
         }
-        let (workdir, programs, argv, env) = spec.into_parts();
-        let exec = ToInit::Exec(Exec { id, workdir, programs, argv, env });
-        match self.link.send(&exec, &descriptors).await {
-            Ok(()) => Ok((id, ended)),
-            Err(error) => {
-                self.link.lock().waiting.remove(&id);
-                Err(error)
+        command.id = id;
+        let sent = self.link.send(&ToInitRef::Exec(command), descriptors).await;
+        if let Err(error) = sent {
+            self.link.lock().waiting.remove(&id);
+            if matches!(error, EngineError::InitGone) {
+                // Its listener is about to notice too; until then it would be taken for alive.
+                let _ = timeout(PATIENCE, self.gone()).await;
             }
+            return Err(error);
         }
+        Ok((id, ended))
     }
 
     /// Sends a signal to what is known to belong to an exec.
     pub(super) async fn signal(&self, id: ExecId, signal: i32) -> Result<(), EngineError> {
-        self.link.send(&ToInit::Signal { id, signal }, &[]).await
+        self.link.send(&ToInitRef::Signal { id, signal }, &[]).await
     }
 
     /// Kills the init itself; the zygote then kills what it leaves.
@@ -144,12 +149,24 @@ impl Init {
     /// Ends everything in the sandbox and waits until that is done.
     pub async fn end(&self) {
         self.link.hang_up();
-        let mut state = self.link.state.subscribe();
-        let gone = async || state.wait_for(|s| matches!(s, State::Gone)).await.is_ok();
-        let mut gone = gone;
-        if timeout(PATIENCE, gone()).await.is_err() {
+        if timeout(PATIENCE, self.gone()).await.is_err() {
             self.kill();
-            let _ = timeout(PATIENCE, gone()).await;
+        }
+        self.cleared().await;
+    }
+
+    /// Waits until the init has ended.
+    async fn gone(&self) {
+        // The sender lives as long as `self`, so there is always an answer.
+        let _ = self.link.state.subscribe().wait_for(|s| matches!(s, State::Gone)).await;
+    }
+
+    /// Waits until nothing of it, and of what it left behind, runs any more.
+    pub async fn cleared(&self) {
+        let mut cleared = self.cleared.clone();
+        // Closed where the zygote is gone, and everything with it.
+        if timeout(CLEAR_PATIENCE, cleared.wait_for(|cleared| *cleared)).await.is_err() {
+            tracing::warn!(pid = self.pid, "what an init left behind does not end");
         }
     }
 }
@@ -171,7 +188,7 @@ impl Link {
 
     async fn send(
         &self,
-        message: &ToInit,
+        message: &ToInitRef<'_>,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), EngineError> {
         loop {
@@ -180,7 +197,11 @@ impl Link {
                 Err(TransportError::WouldBlock) => {}
                 Err(error) => return Err(send_error(error, EngineError::InitGone)),
             }
-            let ready = self.socket.ready(Interest::WRITABLE).await;
+            let Ok(ready) = timeout(PATIENCE, self.socket.ready(Interest::WRITABLE)).await else {
+                tracing::warn!("an init does not take what it is sent: killing it");
+                kill_by_pidfd(&self.pidfd);
+                return Err(EngineError::InitGone);
+            };
             ready.map_err(|e| EngineError::os("wait for an init", e))?.clear_ready();
         }
     }

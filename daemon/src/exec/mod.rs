@@ -34,6 +34,9 @@ pub enum EngineError {
     /// The init is gone, and with it the sandbox's processes.
     #[error("the sandbox's init is gone")]
     InitGone,
+    /// The sandbox was deleted or expired.
+    #[error("the sandbox has ended")]
+    SandboxEnded,
     /// The zygote could not fork an init.
     #[error("cannot start the sandbox's init ({step:?}): {}", errno_text(*errno))]
     Spawn {

@@ -64,3 +64,8 @@ impl Captured {
 pub(super) async fn feed(mut stdin: pipe::Sender, bytes: Vec<u8>) {
     let _ = stdin.write_all(&bytes).await;
 }
+
+/// Reads a stream to its end and keeps nothing.
+pub(super) async fn discard(mut pipe: pipe::Receiver) {
+    Captured::new(0).fill(&mut pipe).await;
+}

@@ -25,8 +25,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::init::{Ending, PATIENCE};
-use super::output::{Captured, feed};
-use super::{EngineError, ExecSpec, Init};
+use super::output::{Captured, discard, feed};
+use super::{Engine, EngineError, ExecSpec, Init};
+use crate::sandbox::Sandbox;
 
 /// How long after a command's end its answer waits for pipes that something it left behind holds.
 const DRAIN: Duration = Duration::from_millis(250);
@@ -72,16 +73,47 @@ pub struct Finished {
 
 /// Runs a command. Dropping the receiver kills it.
 pub fn start(
-    init: Arc<Init>,
+    engine: Arc<Engine>,
+    sandbox: Arc<Sandbox>,
     spec: ExecSpec,
     terms: Terms,
 ) -> oneshot::Receiver<Result<Finished, EngineError>> {
     let (mut result, receiver) = oneshot::channel();
     tokio::spawn(async move {
-        let finished = run(&init, spec, terms, &mut result).await;
+        let finished = run(&engine, &sandbox, spec, terms, &mut result).await;
         let _ = result.send(finished);
     });
     receiver
+}
+
+/// A command that its init has got.
+struct Launched {
+    init: Arc<Init>,
+    id: ExecId,
+    ended: oneshot::Receiver<Ending>,
+}
+
+/// Inits that may die under a command's eyes before it gives up.
+const LAUNCH_TRIES: u32 = 5;
+
+/// Gives a command to its sandbox's init. One that is just dying has not taken it, so the next one is asked.
+async fn launch(
+    engine: &Engine,
+    sandbox: &Sandbox,
+    spec: ExecSpec,
+    descriptors: &[OwnedFd; 3],
+) -> Result<Launched, EngineError> {
+    let mut command = spec.into_command();
+    let descriptors = descriptors.each_ref().map(AsFd::as_fd);
+    for _ in 0..LAUNCH_TRIES {
+        let init = sandbox.init(engine).await?;
+        match init.exec(&mut command, &descriptors).await {
+            Ok((id, ended)) => return Ok(Launched { init, id, ended }),
+            Err(EngineError::InitGone) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(EngineError::InitGone)
 }
 
 struct Pipes {
@@ -91,7 +123,8 @@ struct Pipes {
 }
 
 async fn run<T>(
-    init: &Init,
+    engine: &Engine,
+    sandbox: &Sandbox,
     spec: ExecSpec,
     terms: Terms,
     client: &mut oneshot::Sender<T>,
@@ -100,13 +133,21 @@ async fn run<T>(
         (Captured::new(terms.max_output), Captured::new(terms.max_output));
     let started = Instant::now();
     let (pipes, theirs) = pipes(terms.stdin.is_some())?;
-    let (id, mut ended) = init.exec(spec, theirs.each_ref().map(AsFd::as_fd)).await?;
+    let launched = tokio::select! {
+        launched = launch(engine, sandbox, spec, &theirs) => Some(launched?),
+        () = sleep_until(terms.deadline) => None,
+        () = client.closed() => None,
+    };
     // The command has its own by now; ours would keep the pipes from ending.
     drop(theirs);
+    let Some(Launched { init, id, mut ended }) = launched else {
+        let (usage, duration) = (Usage::default(), started.elapsed());
+        return Ok(Finished { end: End::Timeout, stdout, stderr, usage, duration });
+    };
 
-    let watched = watch(init, id, &mut ended, client, terms.deadline);
+    let watched = watch(&init, id, &mut ended, client, terms.deadline);
     let Pipes { stdout: mut out, stderr: mut err, stdin } = pipes;
-    let (ending, timed_out, duration) = {
+    let (ending, timed_out, duration, drained) = {
         let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
         let writing = async {
             if let (Some(pipe), Some(bytes)) = (stdin, terms.stdin) {
@@ -124,11 +165,15 @@ async fn run<T>(
         };
         let duration = started.elapsed();
         if !drained {
-            // Whoever still holds the pipes was left behind by the command.
-            let _ = timeout(DRAIN, reading).await;
+            drained = timeout(DRAIN, reading).await.is_ok();
         }
-        (ending, timed_out, duration)
+        (ending, timed_out, duration, drained)
     };
+    if !drained {
+        // Whoever still holds the pipes was left behind by the command, and is
+        // not to die or wait for what it writes there.
+        tokio::spawn(async move { tokio::join!(discard(out), discard(err)) });
+    }
     stdout.finish();
     stderr.finish();
     let (end, usage) = match ending {

@@ -169,16 +169,20 @@ fn look(base: &Base<'_>, path: &Path) -> (Found, Option<SandboxDir>) {
 fn ours(meta: &fs::Metadata, path: &Path, manifest: &Manifest) -> bool {
     let prefix = format!("{}{}.", dir::PREFIX, manifest.key().id.readable());
     let name = path.file_name().unwrap_or_default().as_bytes();
-    meta.mode() & 0o7777 == 0o700 && name.starts_with(prefix.as_bytes())
+    let named = name == manifest.directory().as_bytes() && name.starts_with(prefix.as_bytes());
+    meta.mode() & 0o7777 == 0o700 && named
 }
 
-/// Whether any process works in this directory or has something in it open, as
+/// Whether any other process works in this directory or has something in it open, as
 /// far as /proc shows this user (proc_pid_cwd(5), proc_pid_fd(5)).
 fn in_use(path: &Path) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else { return true };
     let inside = |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(path));
-    let numbers = processes.flatten().filter(|p| p.file_name().as_bytes()[0].is_ascii_digit());
-    numbers.map(|process| process.path()).any(|process| {
+    // This one has the directory itself open.
+    let own = std::process::id();
+    let number = |process: &fs::DirEntry| process.file_name().to_str()?.parse::<u32>().ok();
+    let others = processes.flatten().filter(|p| number(p).is_some_and(|pid| pid != own));
+    others.map(|process| process.path()).any(|process| {
         inside(&process.join("cwd"))
             || inside(&process.join("root"))
             || fs::read_dir(process.join("fd"))

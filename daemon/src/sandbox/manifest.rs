@@ -36,6 +36,8 @@ const MAX_BYTES: u64 = 8 * 1024 * 1024;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Manifest {
     version: u32,
+    // A copy of the directory under another name is not the sandbox.
+    directory: String,
     session_id: SessionId,
     owner_uid: u32,
     created_at_ms: u64,
@@ -77,6 +79,7 @@ impl Manifest {
         let settings = sandbox.settings();
         Self {
             version: VERSION,
+            directory: sandbox.dir.name().to_string_lossy().into_owned(),
             session_id: sandbox.key.id.clone(),
             owner_uid: sandbox.key.owner,
             created_at_ms: clock::unix_ms(sandbox.created_at),
@@ -139,7 +142,13 @@ impl Manifest {
             let version = manifest.version;
             return Err(ManifestError::Malformed(format!("version {version} is not known here")));
         }
+        crate::policy::check_env(&manifest.env).map_err(ManifestError::Malformed)?;
         Ok(manifest)
+    }
+
+    /// The name of the directory that it was written for.
+    pub fn directory(&self) -> &str {
+        &self.directory
     }
 
     /// Whose sandbox, and which.

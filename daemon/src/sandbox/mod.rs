@@ -207,7 +207,11 @@ impl Sandbox {
             return Ok(Arc::clone(init));
         }
         if slot.ended {
-            return Err(EngineError::InitGone);
+            return Err(EngineError::SandboxEnded);
+        }
+        // What ran under the last one ends before anything runs under the next.
+        if let Some(dead) = slot.init.take() {
+            dead.cleared().await;
         }
         let init = engine.spawn_init().await?;
         slot.init = Some(Arc::clone(&init));

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use noxrunner_init::message::Exec;
+
 use crate::policy::Approved;
 use crate::sandbox::workdir::{self, WorkdirError};
 use crate::sandbox::{Sandbox, dir};
@@ -26,9 +28,10 @@ impl ExecSpec {
         self.programs.iter().map(|program| path(&self.workdir).join(path(program))).collect()
     }
 
-    /// Working directory, programs to try in turn, arguments, environment.
-    pub(crate) fn into_parts(self) -> (CString, Vec<CString>, Vec<CString>, Vec<CString>) {
-        (self.workdir, self.programs, self.argv, self.env)
+    /// What an init is sent; whoever sends it gives it its id.
+    pub(crate) fn into_command(self) -> Exec {
+        let Self { workdir, programs, argv, env } = self;
+        Exec { id: 0, workdir, programs, argv, env }
     }
 }
 

@@ -89,8 +89,7 @@ async fn create(
     }
     let (sandbox, created) = daemon.create(caller.peer.uid, params).await?;
     let settings = sandbox.settings();
-    let limited = settings.limits.keys().map(|name| format!("{name:?}").to_lowercase());
-    let limited: Vec<String> = limited.collect();
+    let limited: Vec<&str> = settings.limits.keys().map(|name| name.name()).collect();
     if !limited.is_empty() {
         warnings.push(format!("nothing enforces these limits yet: {}", limited.join(", ")));
     }

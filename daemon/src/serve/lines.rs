@@ -156,7 +156,9 @@ impl Input {
             let fresh = self.buffer.get(self.searched..).unwrap_or_default();
             let end = fresh.iter().position(|b| *b == b'\n').map(|at| self.searched + at);
             let length = end.unwrap_or(self.buffer.len());
-            if length > limits::MAX_LINE_BYTES {
+            // A carriage return before the newline does not count.
+            let counted = length - usize::from(self.buffer[..length].ends_with(b"\r"));
+            if counted > limits::MAX_LINE_BYTES {
                 self.buffer = Vec::new();
                 self.searched = 0;
                 return Some(Line::TooLong);

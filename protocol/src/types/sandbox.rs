@@ -126,6 +126,18 @@ pub enum LimitName {
     Pids,
 }
 
+impl LimitName {
+    /// The name as it travels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::EphemeralStorage => "ephemeralStorage",
+            Self::Pids => "pids",
+        }
+    }
+}
+
 /// What keeps a sandbox to a limit.
 ///
 /// ```json
