@@ -11,13 +11,14 @@ use noxrunner_protocol::SessionId;
 use noxrunner_protocol::types::{CreateParams, Lease, Network};
 use tokio::sync::watch;
 use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::timeout;
 
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::error::CallError;
 use crate::exec::Engine;
 use crate::policy::Policy;
-use crate::sandbox::adopt::{self, Sweep};
+use crate::sandbox::adopt::{self, Rule, Sweep};
 use crate::sandbox::dir::SandboxDir;
 use crate::sandbox::registry::{Entry, Leaving, Place, Registry};
 use crate::sandbox::{Base, HostEnvironment, Key, Sandbox, Settings};
@@ -51,6 +52,9 @@ pub struct Daemon {
 pub(crate) fn joined<T>(outcome: Result<T, JoinError>) -> Result<T, CallError> {
     outcome.map_err(|_| CallError::Stopping)
 }
+
+/// How long creates and deletes that have begun may take to finish when the daemon ends.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(15);
 
 impl Daemon {
     /// Makes a sandbox, or renews the one that exists. The flag says which.
@@ -187,13 +191,13 @@ impl Daemon {
     }
 
     /// Takes over what lies in the base directory: adopts, removes, reports.
-    /// The answer is when to look again.
+    /// The answer is when to look again. `first` says that nothing is being created yet.
     ///
     /// # Errors
     /// Where the base directory cannot be read.
-    pub async fn sweep(self: &Arc<Self>) -> Result<Option<Duration>, CallError> {
+    pub async fn sweep(self: &Arc<Self>, first: bool) -> Result<Option<Duration>, CallError> {
         let daemon = Arc::clone(self);
-        let sweep = joined(spawn_blocking(move || daemon.look_around()).await)??;
+        let sweep = joined(spawn_blocking(move || daemon.look_around(first)).await)??;
         let Sweep { adopted, doomed, reports, next_due } = sweep;
         for (path, why) in reports {
             tracing::warn!(path = %path.display(), %why, "left a directory alone");
@@ -224,13 +228,20 @@ impl Daemon {
         Ok(next_due)
     }
 
-    fn look_around(&self) -> std::io::Result<Sweep> {
+    fn look_around(&self, first: bool) -> std::io::Result<Sweep> {
         let base = Base { path: &self.config.base_dir, uid: self.uid };
-        adopt::sweep(&base, Moment::now(), self.config.stale_after)
+        let rule = Rule { stale_after: self.config.stale_after, nobody_creates: first };
+        adopt::sweep(&base, Moment::now(), rule)
     }
 
     /// Ends every command and every sandbox's init. The sandboxes stay, unless they are to go with the daemon.
     pub async fn end(self: &Arc<Self>) {
+        // No more creates begin once `stop` is set; what has begun is finished.
+        if timeout(SETTLE_PATIENCE, self.registry.settled()).await.is_err() {
+            tracing::warn!(
+                "some sandboxes are still being deleted: the next start goes on with that"
+            );
+        }
         let mut tasks = tokio::task::JoinSet::new();
         for sandbox in self.registry.visible(0) {
             let leaving = if self.config.ephemeral { self.registry.remove(&sandbox) } else { None };

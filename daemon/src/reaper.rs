@@ -1,5 +1,6 @@
 //! Expiry: sleeps until the next sandbox is due, and sweeps up what others left.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use crate::daemon::Daemon;
 ///
 /// # Errors
 /// As timerfd_create(2).
-pub async fn run(daemon: Arc<Daemon>, first_sweep: Option<Duration>) -> std::io::Result<()> {
+pub async fn run(
+    daemon: Arc<Daemon>,
+    first_sweep: Option<Duration>,
+) -> std::io::Result<Infallible> {
     let (expiry, stale) = (Alarm::new()?, Alarm::new()?);
     // What is not there yet cannot be due before it has lain for as long as that.
     let longest = daemon.config.stale_after;
@@ -26,7 +30,7 @@ pub async fn run(daemon: Arc<Daemon>, first_sweep: Option<Duration>) -> std::io:
             }
             () = daemon.registry.earlier() => {}
             () = stale.wait_until(Some(next_sweep)) => {
-                let due = daemon.sweep().await.unwrap_or_else(|error| {
+                let due = daemon.sweep(false).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "cannot look for stale directories");
                     None
                 });

@@ -1,5 +1,6 @@
 //! The daemon's life: lock, socket, adoption, service, end.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -83,14 +84,16 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     });
     warning::at_start(&user, daemon.config.log_format);
     let base = || daemon.config.base_dir.clone();
-    let swept = daemon.sweep().await;
+    let swept = daemon.sweep(true).await;
     let first_sweep = swept.map_err(|e| RunError::Base(base(), io::Error::other(e.to_string())))?;
     let (socket, base) = (daemon.socket.display(), daemon.config.base_dir.display());
     tracing::info!(%socket, %base, uid, version = handlers::VERSION, "listening");
 
-    let outcome = serve_until_end(&daemon, listener, first_sweep).await;
+    let outcome = tokio::select! {
+        () = serve::serve(listener, Arc::clone(&daemon), handlers::methods(&daemon)) => Ok(()),
+        Err(failed) = oversee(&daemon, first_sweep) => Err(failed),
+    };
 
-    // No new clients from here on; the calls of the old ones went with their connections.
     drop(bound);
     daemon.stop.send_replace(true);
     daemon.end().await;
@@ -101,39 +104,44 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     outcome
 }
 
-async fn serve_until_end(
+/// Watches over everything that is no client: time, signals, the zygote. Ends
+/// only by failing; it tells the clients' side when to end.
+async fn oversee(
     daemon: &Arc<Daemon>,
-    listener: UnixListener,
     first_sweep: Option<Duration>,
-) -> Result<(), RunError> {
+) -> Result<Infallible, RunError> {
     let os = |what| move |e| RunError::Os(what, e);
-    let mut terminate = signal(SignalKind::terminate()).map_err(os("wait for signals"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(os("wait for signals"))?;
-    let mut stop = daemon.stop.subscribe();
-    let stopped = async {
-        let _ = stop.wait_for(|stop| *stop).await;
-        // The answer to the one who asked is on its way; it goes first.
-        tokio::time::sleep(LAST_WORDS).await;
+    let reaper =
+        async { reaper::run(Arc::clone(daemon), first_sweep).await.map_err(os("make a timer")) };
+    let end = async {
+        let why = told_to_end(daemon).await.map_err(os("wait for signals"))?;
+        tracing::info!(why, "ending");
+        daemon.stop.send_replace(true);
+        std::future::pending::<Result<Infallible, RunError>>().await
     };
-    tokio::select! {
-        () = serve::serve(listener, Arc::clone(daemon), handlers::methods(daemon)) => Ok(()),
-        reaped = reaper::run(Arc::clone(daemon), first_sweep) => reaped.map_err(os("make a timer")),
-        () = idle(daemon) => {
-            tracing::info!("idle for long enough");
-            Ok(())
-        }
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        () = stopped => Ok(()),
-        () = daemon.engine.gone() => Err(RunError::ZygoteDied),
-    }
+    let zygote = async {
+        daemon.engine.gone().await;
+        Err(RunError::ZygoteDied)
+    };
+    let (never, ..): (Infallible, Infallible, Infallible) = tokio::try_join!(reaper, end, zygote)?;
+    Ok(never)
+}
+
+/// Waits until the daemon is to end, and says why.
+async fn told_to_end(daemon: &Daemon) -> io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        _ = hangup.recv() => "SIGHUP",
+        () = idle(daemon) => "idle for long enough",
+    })
 }
 
 /// How long a predecessor that no longer answers may take to end its sandboxes.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15);
-
-/// How long the answer to `daemon.shutdown` may take to leave.
-const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Returns when there was neither a sandbox nor a client for as long as the
 /// configuration says; never, where it says nothing.

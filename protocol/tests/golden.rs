@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use noxrunner_protocol::RpcError;
 use noxrunner_protocol::types::{
-    CreateParams, CreateResult, DaemonInfo, Deleted, Denial, ExecParams, ExecResult, Health,
-    Isolation, LimitStatus, MissingFeature, PolicyCheck, PolicyCheckParams, PolicyInfo,
-    ResourceUsage, SandboxInfo, SandboxList, SandboxRef, SettingGap, Shutdown, Touched, Usage,
+    Cause, CommandScope, CreateParams, CreateResult, DaemonInfo, Deleted, Denial, Encoding,
+    EnforcedBy, ExecParams, ExecResult, Health, Isolation, Lease, LimitName, LimitStatus, ListMode,
+    MissingFeature, Network, PolicyCheck, PolicyCheckParams, PolicyInfo, ResourceUsage,
+    SandboxInfo, SandboxList, SandboxRef, SandboxState, SettingGap, Shutdown, Tier, Touched, Usage,
 };
 use serde_json::Value;
 
@@ -27,7 +28,8 @@ macro_rules! golden {
         fn every_golden_file_is_tested() {
             let tested: BTreeSet<String> = [$(concat!(stringify!($name), ".json")),+]
                 .into_iter().map(str::to_owned).collect();
-            let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
+            // Asked for at run time: the tests may have been built elsewhere.
+            let dir = format!("{}/golden", std::env::var("CARGO_MANIFEST_DIR").unwrap());
             let files: BTreeSet<String> = std::fs::read_dir(dir).unwrap()
                 .map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
             assert_eq!(files, tested);
@@ -59,6 +61,38 @@ golden! {
     sandbox_list: SandboxList,
     touched: Touched,
     deleted: Deleted,
+}
+
+/// Every name of every enumeration, as it is spelled on the wire.
+#[test]
+fn names_are_spelled_as_clients_know_them() {
+    fn spelled<T: serde::Serialize + serde::de::DeserializeOwned>(names: &[T], spelling: &str) {
+        let written = names.iter().map(|n| serde_json::to_value(n).unwrap());
+        let written: Vec<String> = written.map(|v| v.as_str().unwrap().to_owned()).collect();
+        assert_eq!(written.join(" "), spelling);
+        for name in written {
+            serde_json::from_value::<T>(Value::String(name)).unwrap();
+        }
+    }
+    use Cause::{Denied, Exited, Limit, NotExecutable, NotFound, Oom, Signaled, Timeout};
+    spelled(
+        &[Exited, Signaled, Timeout, Oom, Denied, NotFound, NotExecutable, Limit],
+        "exited signaled timeout oom denied notFound notExecutable limit",
+    );
+    spelled(&[Encoding::Utf8, Encoding::Base64], "utf8 base64");
+    spelled(&[Tier::Full, Tier::Landlock, Tier::None], "full landlock none");
+    spelled(&[Network::None, Network::Host], "none host");
+    spelled(&[Lease::None, Lease::Connection], "none connection");
+    spelled(
+        &[EnforcedBy::Cgroup, EnforcedBy::Rlimit, EnforcedBy::Watch, EnforcedBy::None],
+        "cgroup rlimit watch none",
+    );
+    use LimitName::{Cpu, EphemeralStorage, Memory, Pids};
+    spelled(&[Cpu, Memory, EphemeralStorage, Pids], "cpu memory ephemeralStorage pids");
+    use SandboxState::{Creating, Deleting, Ready};
+    spelled(&[Creating, Ready, Deleting], "creating ready deleting");
+    spelled(&[CommandScope::Everywhere, CommandScope::Direct], "everywhere direct");
+    spelled(&[ListMode::Block, ListMode::Allow], "block allow");
 }
 
 #[test]

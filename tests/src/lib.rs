@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
 
 pub mod life;
+pub mod wire;
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -18,6 +19,7 @@ use noxrunner_protocol::types::{CreateParams, CreateResult, ExecParams, ExecResu
 use noxrunner_protocol::{RpcError, method};
 use serde_json::Value;
 use tempfile::TempDir;
+use wire::{Wire, refusal};
 
 /// How long anything here may take that should happen soon, however busy the machine is.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -127,6 +129,25 @@ impl TestDaemon {
     pub fn start_again(&mut self) {
         self.child = spawn(self.dir.path(), &self.socket, &self.base, &self.arguments);
         self.wait_until_it_answers();
+    }
+
+    /// A connection of bare lines.
+    #[track_caller]
+    pub fn wire(&self) -> Wire {
+        Wire::open(&self.socket)
+    }
+
+    /// Calls a method that is refused, and gives the kind and the message of its error.
+    #[track_caller]
+    pub fn refused(&self, method: &str, params: Value) -> (String, String) {
+        refusal(&self.wire().call(1, method, params))
+    }
+
+    /// The workspace of a sandbox, as this machine names it.
+    #[track_caller]
+    pub fn workspace(&self, id: &str) -> PathBuf {
+        let info = self.call("sandbox.get", serde_json::json!({"sessionId": id})).unwrap();
+        Path::new(info["sandboxDir"].as_str().unwrap()).join("workspace")
     }
 
     /// A connection of the client library.
@@ -240,21 +261,37 @@ impl Drop for TestDaemon {
     }
 }
 
+/// `noxrunnerd --local-test …` with its socket and its sandboxes in a directory, not yet run.
+pub fn noxrunnerd(dir: &Path, socket: &Path, base: &Path) -> Command {
+    let mut command = Command::new(program("noxrunnerd"));
+    command.arg("--local-test").arg("--socket").arg(socket).arg("--base-dir").arg(base);
+    // Marks every process that inherits it: see `processes_marked`.
+    command.env("NOXRUNNER_TEST_DIR", dir).stdin(Stdio::null());
+    command
+}
+
 fn spawn(dir: &Path, socket: &Path, base: &Path, arguments: &[String]) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
-    Command::new(program("noxrunnerd"))
-        .args(["--local-test", "--log-level", "debug", "--socket"])
-        .arg(socket)
-        .arg("--base-dir")
-        .arg(base)
+    noxrunnerd(dir, socket, base)
+        .args(["--log-level", "debug"])
         .args(arguments)
-        // Marks every process that inherits it: see `processes_marked`.
-        .env("NOXRUNNER_TEST_DIR", dir)
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
         .unwrap()
+}
+
+/// The number that a command has written to a file, once it has.
+#[track_caller]
+pub fn number_in(file: &Path) -> i32 {
+    let mut number = None;
+    eventually(&format!("a number in {}", file.display()), SOON, || {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        // Without its newline it may be only the beginning.
+        number = text.strip_suffix('\n').and_then(|n| n.trim().parse().ok());
+        number.is_some()
+    });
+    number.unwrap()
 }
 
 /// The params of an exec with nothing special about it.

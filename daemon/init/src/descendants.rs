@@ -93,16 +93,19 @@ pub(crate) fn signal_command(leader: Pid, signal: Signal) {
 /// the rest to the next subreaper.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Kills and reaps everything below this process.
-pub(crate) fn kill_all(ended: &SignalFd) {
+/// Kills and reaps everything below this process. Says whether nothing is left.
+pub(crate) fn kill_all(ended: &SignalFd) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let below = children(getpid());
         kill_trees(&below);
         while sys::reap().is_some() {}
         // What was orphaned by the reaping is below this process now.
-        if children(getpid()).is_empty() || Instant::now() > deadline {
-            return;
+        if children(getpid()).is_empty() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
         }
         let timeout = PollTimeout::from(20_u8);
         let _ = poll(&mut [PollFd::new(ended.as_fd(), PollFlags::POLLIN)], timeout);

@@ -53,8 +53,7 @@ pub(crate) fn run(control: &OwnedFd) -> c_int {
         outbox: VecDeque::from([FromInit::Ready]),
     };
     while init.turn().is_ok() {}
-    descendants::kill_all(&init.ended);
-    0
+    c_int::from(!descendants::kill_all(&init.ended))
 }
 
 /// The layers that hold every command of this sandbox go here, each a step with a name.

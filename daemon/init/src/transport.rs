@@ -45,7 +45,7 @@ pub enum TransportError {
     /// The other side is gone.
     #[error("the other side is gone")]
     Closed,
-    /// The message is larger than [`MAX_MESSAGE_BYTES`].
+    /// The message is larger than 8 MiB.
     #[error("the message is larger than {MAX_MESSAGE_BYTES} bytes")]
     TooLarge,
     /// The packet is not one that [`send`] writes.
@@ -121,7 +121,8 @@ fn spill(message: &[u8]) -> Result<File, TransportError> {
 /// [`TransportError::WouldBlock`] while there is none,
 /// [`TransportError::Closed`] once there will be none any more.
 pub fn recv<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<Received<T>, TransportError> {
-    let mut packet = vec![0; MAX_INLINE_BYTES];
+    // On the stack: taken from and given back to the allocator at every message it would cost more than the call.
+    let mut packet = [0; MAX_INLINE_BYTES];
     let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let (length, mut descriptors, cut) = loop {

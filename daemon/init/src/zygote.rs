@@ -14,7 +14,7 @@ use nix::unistd::{Pid, chdir, getpid, setsid};
 
 use crate::descendants;
 use crate::init::{self, CONTROL};
-use crate::message::{FromZygote, SpawnStep, ToZygote};
+use crate::message::{FromZygote, SpawnStep, Status, ToZygote};
 use crate::sys;
 use crate::transport::{self, TransportError};
 
@@ -71,8 +71,7 @@ struct State {
 fn run(control: &OwnedFd) -> c_int {
     let Ok(mut state) = set_up(control) else { return 1 };
     while state.turn().is_ok() {}
-    descendants::kill_all(&state.ended);
-    0
+    c_int::from(!descendants::kill_all(&state.ended))
 }
 
 /// Cuts the zygote off from whatever its daemon was started with: terminal and
@@ -161,8 +160,14 @@ impl State {
 
     /// An init that was killed leaves its commands to the zygote: they end with their sandbox.
     fn reap(&mut self) {
-        while let Some((pid, ..)) = sys::reap() {
-            self.inits.remove(&pid);
+        let mut orphans = false;
+        while let Some((pid, status, _)) = sys::reap() {
+            // An init that ends by itself leaves nothing.
+            let in_order = self.inits.remove(&pid) && status == Status::Exited(0);
+            orphans |= !in_order;
+        }
+        if !orphans {
+            return;
         }
         let strays: Vec<Pid> = descendants::children(getpid())
             .into_iter()

@@ -5,8 +5,8 @@
 //! | [`path`] | where a path leads: pure |
 //! | [`rules`] | names and the rules they match: pure |
 //! | [`resolve`] | which program a command names; looks at the file system |
-//! | [`file`] | the policy file |
-//! | [`check`] | `policy.check` |
+//! | [`mod@file`] | the policy file |
+//! | [`mod@check`] | `policy.check` |
 //! | [`approve`] | a request, judged: the only maker of [`Approved`] |
 //!
 //! Only an [`Approved`] can be planned and run, so nothing reaches a process

@@ -14,6 +14,7 @@ pub const DEFAULT_BLOCK: [&str; 26] = [
 /// A command's name, or with `*` at its end every name that begins so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
+    /// As the policy spells it.
     spelled: String,
     /// The same in lower case, made once: every command is held against every rule.
     folded: String,
@@ -50,11 +51,6 @@ impl Rule {
             _ if stem.contains('*') => Err(RuleError::Star),
             _ => Ok(Self { spelled: text.to_owned(), folded: text.to_lowercase() }),
         }
-    }
-
-    /// The rule as the policy spells it.
-    pub fn as_str(&self) -> &str {
-        &self.spelled
     }
 
     /// Whether `name` is one of the rule's, letter by letter.

@@ -27,6 +27,8 @@ pub enum Found {
         newest: SystemTime,
         /// Whether a process works in it or has a file of it open.
         in_use: bool,
+        /// Whether its name is one that [`SandboxDir::create`] gives, which the Python tool's never is.
+        ours: bool,
     },
     /// It is not to be trusted or understood.
     Odd(String),
@@ -50,12 +52,26 @@ pub enum Verdict {
     },
 }
 
+/// By what directories without a manifest are judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// How long nobody must have used one.
+    pub stale_after: Duration,
+    /// Nothing is being created in this base directory: what looks like the
+    /// beginning of a sandbox is what a daemon that was killed left of one.
+    pub nobody_creates: bool,
+}
+
 /// What to do with a directory that was found.
-pub fn decide(found: &Found, now: Moment, stale_after: Duration) -> Verdict {
+pub fn decide(found: &Found, now: Moment, rule: Rule) -> Verdict {
+    let Rule { stale_after, nobody_creates } = rule;
     match found {
         Found::Manifest(manifest) if manifest.is_over(now) => Verdict::Remove("its time is over"),
         Found::Manifest(_) => Verdict::Adopt,
-        Found::Bare { newest, in_use } => {
+        Found::Bare { ours: true, .. } if nobody_creates => {
+            Verdict::Remove("its creation was never finished")
+        }
+        Found::Bare { newest, in_use, .. } => {
             let age = now.wall.duration_since(*newest).unwrap_or_default();
             match stale_after.checked_sub(age) {
                 None | Some(Duration::ZERO) if !in_use => {
@@ -90,7 +106,7 @@ pub struct Sweep {
 ///
 /// # Errors
 /// Where the base directory cannot be read.
-pub fn sweep(base: &Base<'_>, now: Moment, stale_after: Duration) -> io::Result<Sweep> {
+pub fn sweep(base: &Base<'_>, now: Moment, rule: Rule) -> io::Result<Sweep> {
     let mut sweep = Sweep::default();
     for entry in fs::read_dir(base.path)? {
         let entry = entry?;
@@ -99,7 +115,7 @@ pub fn sweep(base: &Base<'_>, now: Moment, stale_after: Duration) -> io::Result<
         }
         let path = entry.path();
         let (found, dir) = look(base, &path);
-        match (decide(&found, now, stale_after), found, dir) {
+        match (decide(&found, now, rule), found, dir) {
             (Verdict::Adopt, Found::Manifest(manifest), Some(dir)) => {
                 let settings = manifest.settings(now);
                 let created_at = manifest.created_at();
@@ -138,8 +154,12 @@ fn look(base: &Base<'_>, path: &Path) -> (Found, Option<SandboxDir>) {
         }
         Ok(manifest) => (Found::Manifest(Box::new(manifest)), Some(dir)),
         Err(ManifestError::Missing) => {
-            let newest = tree::newest_mtime(dir.fd());
-            (Found::Bare { newest, in_use: in_use(path) }, Some(dir))
+            let newest = match tree::newest_mtime(dir.fd()) {
+                Ok(newest) => newest,
+                Err(error) => return odd(&error.to_string()),
+            };
+            let ours = dir::is_made_name(&dir.name());
+            (Found::Bare { newest, in_use: in_use(path), ours }, Some(dir))
         }
         Err(error) => odd(&error.to_string()),
     }
@@ -175,20 +195,33 @@ mod tests {
     #[test]
     fn bare_directories_go_only_when_old_and_unused() {
         let now = Moment::now();
-        let bare = |age: Duration, in_use| Found::Bare { newest: now.wall - age, in_use };
-        let verdict = |found: &Found| decide(found, now, DAY);
+        let bare =
+            |age: Duration, in_use| Found::Bare { newest: now.wall - age, in_use, ours: false };
+        let rule = Rule { stale_after: DAY, nobody_creates: true };
+        let verdict = |found: &Found| decide(found, now, rule);
         assert!(matches!(verdict(&bare(DAY, false)), Verdict::Remove(_)));
         let hour = Duration::from_secs(3600);
         let leave = |due| Verdict::Leave { report: None, due_in: Some(due) };
         assert_eq!(verdict(&bare(DAY - hour, false)), leave(hour));
         assert_eq!(verdict(&bare(DAY * 2, true)), leave(DAY));
-        let future = Found::Bare { newest: now.wall + DAY, in_use: false };
+        let future = Found::Bare { newest: now.wall + DAY, in_use: false, ours: false };
         assert_eq!(verdict(&future), leave(DAY));
     }
 
     #[test]
+    fn the_beginning_of_a_sandbox_goes_at_once_but_not_while_others_are_begun() {
+        let now = Moment::now();
+        let found = Found::Bare { newest: now.wall, in_use: false, ours: true };
+        let verdict =
+            |nobody_creates| decide(&found, now, Rule { stale_after: DAY, nobody_creates });
+        assert!(matches!(verdict(true), Verdict::Remove(_)));
+        assert!(matches!(verdict(false), Verdict::Leave { .. }));
+    }
+
+    #[test]
     fn what_is_odd_is_left_alone_and_reported() {
-        let verdict = decide(&Found::Odd("why".into()), Moment::now(), DAY);
+        let rule = Rule { stale_after: DAY, nobody_creates: true };
+        let verdict = decide(&Found::Odd("why".into()), Moment::now(), rule);
         assert_eq!(verdict, Verdict::Leave { report: Some("why".into()), due_in: None });
     }
 }

@@ -1,17 +1,18 @@
 //! A sandbox's directory: made under a name nobody can guess, locked for as
 //! long as its daemon lives, removed with everything in it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
+use nix::sys::stat::Mode;
 use noxrunner_protocol::SessionId;
 
 use crate::tree::{self, TreeError};
@@ -24,6 +25,22 @@ pub const WORKSPACE: &str = "workspace";
 pub const HOME: &str = "home";
 /// What the sandbox calls `/tmp`.
 pub const TMP: &str = "tmp";
+
+/// Random characters at the end of a directory's name: 59 bits.
+const RANDOM: usize = 10;
+
+/// Whether a name is one that [`SandboxDir::create`] gives.
+pub fn is_made_name(name: &OsStr) -> bool {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let rest = name.as_bytes().strip_prefix(PREFIX.as_bytes());
+    let dot =
+        rest.and_then(|rest| rest.iter().rposition(|b| *b == b'.').map(|at| rest.split_at(at)));
+    dot.is_some_and(|(readable, random)| {
+        readable.iter().all(plain)
+            && random.len() == RANDOM + 1
+            && random[1..].iter().all(u8::is_ascii_alphanumeric)
+    })
+}
 
 /// A directory that is ours: nobody else's daemon adopts or removes it while this lives.
 #[derive(Debug)]
@@ -41,7 +58,7 @@ impl SandboxDir {
     pub fn create(base: &Path, id: &SessionId) -> io::Result<Self> {
         let made = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}.", id.readable()))
-            .rand_bytes(10)
+            .rand_bytes(RANDOM)
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(base)?;
         // Waited for: a sweep that looks at a directory this new lets go at once.
@@ -88,8 +105,12 @@ impl SandboxDir {
     /// What could not be removed. The rest is gone, and the manifest says that the sandbox is not to come back.
     pub fn remove(&self) -> Result<(), TreeError> {
         let base = self.path.parent().unwrap_or(Path::new("/"));
-        let base = OpenOptions::new().read(true).custom_flags(O_DIRECTORY).open(base);
-        let base = base.map_err(|e| TreeError::os("open the base directory", &e))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let base = open(base, flags, Mode::empty()).map_err(|errno| TreeError::Io {
+            step: "open",
+            name: base.as_os_str().to_owned(),
+            errno,
+        })?;
         tree::remove_tree(base.as_fd(), &self.name(), super::manifest::NAME.as_ref())
     }
 }
@@ -101,4 +122,21 @@ impl SandboxDir {
 pub fn c_path(path: &Path) -> Result<std::ffi::CString, Errno> {
     std::ffi::CString::new(path.to_path_buf().into_os_string().into_vec())
         .map_err(|_| Errno::EINVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_names_are_told_from_the_python_tools() {
+        let base = tempfile::tempdir().unwrap();
+        for id in ["a", "a.b/é", "../..", "noxrunner_sandbox_x"] {
+            let made = SandboxDir::create(base.path(), &id.parse().unwrap()).unwrap();
+            assert!(is_made_name(&made.name()), "{:?}", made.name());
+        }
+        for other in ["noxrunner_sandbox_a", "noxrunner_sandbox_a.short", "x.0123456789", ""] {
+            assert!(!is_made_name(other.as_ref()), "{other}");
+        }
+    }
 }

@@ -18,7 +18,6 @@ pub mod workdir;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +29,7 @@ use noxrunner_protocol::types::{CreateParams, EnforcedBy, LimitName, LimitStatus
 
 use crate::clock::Moment;
 use crate::exec::{Engine, EngineError, Init};
+use crate::tree;
 use dir::SandboxDir;
 use manifest::Manifest;
 
@@ -239,7 +239,8 @@ impl Sandbox {
 
     /// What it takes up now. Looks at every file and process: not for the async threads.
     pub fn usage(&self) -> Usage {
-        let disk = crate::tree::usage(self.dir.fd().as_fd());
+        // Nothing, where it has just been removed.
+        let disk = tree::usage(self.dir.fd()).unwrap_or_default();
         // Busy starting an init means that nothing runs yet.
         let init = self.init.try_lock().ok();
         let init = init.and_then(|slot| slot.init.as_ref().map(|init| init.pid()));

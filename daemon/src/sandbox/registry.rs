@@ -166,6 +166,24 @@ impl Registry {
         ready
     }
 
+    /// Waits until no sandbox is in the making or on its way out.
+    pub async fn settled(&self) {
+        loop {
+            let settled = {
+                let slots = self.lock();
+                let mut waits = slots.values().filter_map(|slot| match slot {
+                    Slot::Creating(settled) | Slot::Deleting(settled) => Some(wait_for(settled)),
+                    Slot::Ready(_) => None,
+                });
+                waits.next()
+            };
+            match settled {
+                Some(settled) => settled.await,
+                None => return,
+            }
+        }
+    }
+
     /// How many sandboxes there are, those in the making and on their way out too.
     pub fn count(&self) -> watch::Receiver<usize> {
         self.count.subscribe()

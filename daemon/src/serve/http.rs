@@ -15,6 +15,7 @@ use noxrunner_protocol::message::Id;
 use noxrunner_protocol::{ErrorKind, RpcError, limits};
 use tokio::net::UnixStream;
 
+use super::Stop;
 use super::hangup::hung_up;
 use super::peer::Peer;
 use super::rpc::{Rpc, error_answer};
@@ -26,7 +27,12 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// As the socket's, and where what comes is not HTTP.
-pub async fn serve(stream: UnixStream, peer: Peer, rpc: &Rpc) -> io::Result<()> {
+pub(super) async fn serve(
+    stream: UnixStream,
+    peer: Peer,
+    rpc: &Rpc,
+    mut stop: Stop,
+) -> io::Result<()> {
     let watched = stream.as_fd().try_clone_to_owned()?;
     let service =
         service_fn(
@@ -38,10 +44,15 @@ pub async fn serve(stream: UnixStream, peer: Peer, rpc: &Rpc) -> io::Result<()> 
         // Who closes its writing side still gets its answer; who closes all is noticed below.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
     tokio::select! {
-        served = connection => served.map_err(io::Error::other),
-        gone = hung_up(watched.as_fd()) => gone,
+        served = &mut connection => return served.map_err(io::Error::other),
+        gone = hung_up(watched.as_fd()) => return gone,
+        () = stop.wait() => {}
     }
+    // The answer that is on its way is sent, and no further request taken.
+    connection.as_mut().graceful_shutdown();
+    connection.await.map_err(io::Error::other)
 }
 
 type Answer = Response<Full<Bytes>>;

@@ -4,14 +4,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use noxrunner_protocol::message::{Id, response};
 use noxrunner_protocol::{ErrorKind, RpcError, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::Stop;
 use super::hangup::hung_up;
 use super::peer::Peer;
 use super::rpc::{Rpc, error_answer};
@@ -29,7 +30,12 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// As the socket's.
-pub async fn serve(mut stream: UnixStream, peer: Peer, rpc: &Rpc) -> io::Result<()> {
+pub(super) async fn serve(
+    mut stream: UnixStream,
+    peer: Peer,
+    rpc: &Rpc,
+    mut stop: Stop,
+) -> io::Result<()> {
     // For noticing a hang-up while the halves are borrowed.
     let watched = stream.as_fd().try_clone_to_owned()?;
     let (mut reader, mut writer) = stream.split();
@@ -87,6 +93,14 @@ pub async fn serve(mut stream: UnixStream, peer: Peer, rpc: &Rpc) -> io::Result<
                 return Err(io::ErrorKind::TimedOut.into());
             }
             hung_up = &mut gone => return hung_up,
+            () = stop.wait() => {
+                // What is answered is said, the answer to daemon.shutdown for one; the rest is dropped.
+                while let Some(Some((_, Some(answer)))) = calls.next().now_or_never() {
+                    output.extend_from_slice(answer.as_bytes());
+                    output.push(b'\n');
+                }
+                return writer.write_all(&output).await;
+            }
         }
     }
 }

@@ -40,7 +40,15 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Bound {
     path: PathBuf,
-    identity: (u64, u64),
+    identity: Identity,
+}
+
+/// Which file a name leads to. The time tells it from a later one that was given the same number.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    let meta = fs::symlink_metadata(path)?;
+    Ok((meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()))
 }
 
 /// How long to wait for another daemon that is starting on the same path.
@@ -83,9 +91,9 @@ pub fn bind(path: &Path, uid: u32) -> Result<(UnixListener, Bound), ListenError>
         let too_long = e.kind() == io::ErrorKind::InvalidInput;
         if too_long { ListenError::TooLong(shown()) } else { io_error(e) }
     })?;
-    let meta = fs::symlink_metadata(path).map_err(io_error)?;
-    let bound = Bound { path: path.to_owned(), identity: (meta.dev(), meta.ino()) };
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io_error)?;
+    let identity = identity(path).map_err(io_error)?;
+    let bound = Bound { path: path.to_owned(), identity };
     listener.set_nonblocking(true).map_err(io_error)?;
     Ok((listener, bound))
 }
@@ -128,8 +136,7 @@ fn take_turn(parent: &Path) -> io::Result<Flock<File>> {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        let current = fs::symlink_metadata(&self.path).map(|m| (m.dev(), m.ino()));
-        if current.is_ok_and(|current| current == self.identity) {
+        if identity(&self.path).is_ok_and(|current| current == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -26,6 +26,7 @@ use std::time::Duration;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::daemon::Daemon;
@@ -38,12 +39,14 @@ const FIRST_BYTE: Duration = Duration::from_secs(10);
 /// How long to wait when no descriptor is left for another connection.
 const BREATHER: Duration = Duration::from_millis(50);
 
-/// Serves every client that connects, until it is dropped.
+/// Serves every client that connects until the daemon is to end, and sees them off.
 pub async fn serve(listener: UnixListener, daemon: Arc<Daemon>, rpc: Rpc) {
     let mut clients = tokio::task::JoinSet::new();
+    let mut stop = Stop::of(&daemon);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            () = stop.wait() => break,
             // Forgotten as they end, so that the set does not grow.
             Some(_) = clients.join_next() => continue,
         };
@@ -62,6 +65,28 @@ pub async fn serve(listener: UnixListener, daemon: Arc<Daemon>, rpc: Rpc) {
                 tokio::time::sleep(BREATHER).await;
             }
         }
+    }
+    // Each ends by itself, or is dropped with the set.
+    drop(listener);
+    let _ = timeout(FAREWELL, async { while clients.join_next().await.is_some() {} }).await;
+}
+
+/// How long clients may take, when the daemon ends, to hear what was already answered.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Tells that the daemon is to end.
+#[derive(Debug)]
+struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    fn of(daemon: &Daemon) -> Self {
+        Self(daemon.stop.subscribe())
+    }
+
+    /// Waits until the daemon is to end.
+    async fn wait(&mut self) {
+        // The sender lives as long as the daemon, whose end this then is.
+        let _ = self.0.wait_for(|stop| *stop).await;
     }
 }
 
@@ -87,12 +112,19 @@ async fn client(stream: UnixStream, daemon: &Daemon, rpc: &Rpc) -> io::Result<()
         tracing::warn!(uid = peer.uid, "refused a client of another user");
         return lines::refuse(stream, daemon.uid).await;
     }
-    let Ok(first) = timeout(FIRST_BYTE, first_byte(&stream)).await else { return Ok(()) };
+    let mut stop = Stop::of(daemon);
+    let first = tokio::select! {
+        first = timeout(FIRST_BYTE, first_byte(&stream)) => first,
+        () = stop.wait() => return Ok(()),
+    };
+    let Ok(first) = first else { return Ok(()) };
     match first? {
         None => Ok(()),
         // HTTP methods are upper-case words; no JSON text begins with one.
-        Some(byte) if byte.is_ascii_uppercase() => http::serve(stream, peer, rpc).await,
-        Some(_) => lines::serve(stream, peer, rpc).await,
+        Some(byte) if byte.is_ascii_uppercase() => {
+            http::serve(stream, peer, rpc, Stop::of(daemon)).await
+        }
+        Some(_) => lines::serve(stream, peer, rpc, Stop::of(daemon)).await,
     }
 }
 

@@ -30,7 +30,8 @@ pub(crate) struct Running {
 }
 
 /// Gives the daemon that answers on this socket, or starts one. An idle one of
-/// another version is replaced. Where several clients do this at once, one of
+/// another version is replaced, if it is one that would end by itself: one that a person or a
+/// service manager keeps is theirs. Where several clients do this at once, one of
 /// their daemons wins and all of them get that one.
 pub(crate) fn ensure(socket: &Path, idle_exit: u64, out: &Out) -> Result<Running, CliError> {
     if let Some(running) = answering(socket, Instant::now() + PATIENCE)? {
@@ -38,10 +39,11 @@ pub(crate) fn ensure(socket: &Path, idle_exit: u64, out: &Out) -> Result<Running
         if theirs == VERSION {
             return Ok(running);
         }
-        if running.info.sandboxes > 0 || running.info.connections > 1 {
+        let kept = running.info.idle_exit_seconds.is_none();
+        if kept || running.info.sandboxes > 0 || running.info.connections > 1 {
             out.warn(&format!(
                 "the daemon on {} is version {theirs}, this is noxctl {VERSION}; it is in use and \
-                 stays: end it with `noxctl daemon stop` when it is not",
+                 stays: end it with `noxctl daemon stop` and start it anew",
                 socket.display()
             ));
             return Ok(running);

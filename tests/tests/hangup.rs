@@ -1,0 +1,167 @@
+//! Clients that go away, wholly or only from asking.
+#![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use noxrunner_tests::wire::request;
+use noxrunner_tests::{SOON, TestDaemon, eventually, is_alive, number_in};
+use serde_json::{Value, json};
+
+/// An exec in the sandbox `s` that says its process id in the file `name` and goes on for long.
+fn long(id: u64, name: &str) -> Value {
+    let script = format!("echo $$ > {name}; exec sleep 1000");
+    exec(id, &script)
+}
+
+fn exec(id: u64, script: &str) -> Value {
+    let params = json!({"sessionId": "s", "cmd": ["sh", "-c", script], "timeoutSeconds": 2000});
+    request(id, "sandbox.exec", params)
+}
+
+#[track_caller]
+fn dies(pid: i32) {
+    eventually(&format!("process {pid} dies"), SOON, || !is_alive(pid));
+}
+
+#[test]
+fn closing_a_connection_kills_its_commands_and_no_others() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    let workspace = daemon.workspace("s");
+    let (mut stays, mut goes) = (daemon.wire(), daemon.wire());
+    stays.send(format!("{}\n", long(1, "stays")));
+    goes.send(format!("{}\n{}\n", long(1, "single"), json!([long(2, "a"), long(3, "b")])));
+    let stay = number_in(&workspace.join("stays"));
+    let go = ["single", "a", "b"].map(|name| number_in(&workspace.join(name)));
+    assert!(go.into_iter().all(is_alive));
+    drop(goes);
+    go.into_iter().for_each(dies);
+    assert!(is_alive(stay));
+    let info = |daemon: &TestDaemon| daemon.call("sandbox.get", json!({"sessionId": "s"})).unwrap();
+    eventually("they no longer count", SOON, || info(&daemon)["execs"] == 1);
+    drop(stays);
+    dies(stay);
+    eventually("none counts", SOON, || info(&daemon)["execs"] == 0);
+    // The sandbox itself stays usable.
+    assert_eq!(daemon.sh("s", "cat stays").stdout.trim(), stay.to_string());
+}
+
+/// Starts a script that writes its processes' ids to files of these names, hangs up, and wants them dead.
+#[track_caller]
+fn all_die(script: &str, names: &[&str]) {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    let workspace = daemon.workspace("s");
+    let mut wire = daemon.wire();
+    wire.send(format!("{}\n", exec(1, script)));
+    let pids: Vec<i32> = names.iter().map(|name| number_in(&workspace.join(name))).collect();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    drop(wire);
+    pids.into_iter().for_each(dies);
+}
+
+#[test]
+fn what_the_command_started_goes_with_it() {
+    let script = "trap '' TERM HUP INT
+        sh -c 'echo $$ > stopped; kill -STOP $$' &
+        setsid sh -c 'trap \"\" TERM; echo $$ > session; while :; do sleep 1000; done' &
+        (sh -c 'echo $$ > orphan; exec sleep 1000' &)
+        echo $$ > own; wait; sleep 1000";
+    all_die(script, &["own", "stopped", "session", "orphan"]);
+}
+
+#[test]
+fn an_orphan_in_a_session_of_its_own_goes_with_its_command() {
+    let script = "(setsid sh -c 'echo $$ > far; exec sleep 1000' &); echo $$ > own; sleep 1000";
+    all_die(script, &["own", "far"]);
+}
+
+#[test]
+fn a_client_that_is_killed_has_hung_up() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    let workspace = daemon.workspace("s");
+    let mut curl = Command::new("curl")
+        .args(["--silent", "--header", "content-type: application/json", "--data-binary"])
+        .arg(long(1, "pid").to_string())
+        .arg("--unix-socket")
+        .arg(&daemon.socket)
+        .arg("http://noxrunner/")
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = number_in(&workspace.join("pid"));
+    assert!(is_alive(pid));
+    kill(Pid::from_raw(curl.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
+    curl.wait().unwrap();
+    dies(pid);
+}
+
+#[test]
+fn an_interrupted_noxctl_ends_with_130_and_its_command_with_it() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    let script = "trap '' INT; echo $$ > pid; echo partial; while :; do sleep 1000; done";
+    let mut noxctl = daemon
+        .noxctl(&["exec", "s", "sh", "-c", script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = number_in(&daemon.workspace("s").join("pid"));
+    assert!(is_alive(pid));
+    kill(Pid::from_raw(noxctl.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(noxctl.wait().unwrap().code(), Some(130));
+    dies(pid);
+}
+
+#[test]
+fn a_client_that_only_stops_asking_gets_its_answers() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    let workspace = daemon.workspace("s");
+    let mut wire = daemon.wire();
+    let script = "echo $$ > pid; until [ -e go ]; do sleep 0.01; done; echo went";
+    wire.send(exec(1, script).to_string());
+    wire.half_close();
+    let pid = number_in(&workspace.join("pid"));
+    // Time enough for a daemon that takes it for a hang-up to kill the command.
+    let until = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < until {
+        assert!(is_alive(pid));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    fs::write(workspace.join("go"), "").unwrap();
+    assert_eq!(wire.receive()["result"]["stdout"], "went\n");
+    wire.closed();
+}
+
+#[test]
+fn a_hang_up_after_asking_to_stop_is_still_seen() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    let mut wire = daemon.wire();
+    wire.send(format!("{}\n", long(1, "pid")));
+    wire.half_close();
+    let pid = number_in(&daemon.workspace("s").join("pid"));
+    drop(wire);
+    dies(pid);
+}
+
+#[test]
+fn deleting_a_sandbox_ends_its_commands_with_a_result() {
+    let daemon = TestDaemon::start();
+    daemon.create("s");
+    let mut wire = daemon.wire();
+    wire.send(format!("{}\n", long(1, "pid")));
+    let pid = number_in(&daemon.workspace("s").join("pid"));
+    daemon.delete("s");
+    dies(pid);
+    let answer = wire.receive();
+    assert_eq!(answer["result"]["exitCode"], 137, "{answer}");
+    assert_eq!(daemon.directories(), [""; 0]);
+}

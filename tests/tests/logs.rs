@@ -1,0 +1,141 @@
+//! What the daemon writes on stderr: a warning at start, logs for people or machines, no secrets.
+#![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
+
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use noxrunner_tests::wire::{Wire, request};
+use noxrunner_tests::{SOON, TestDaemon, eventually, noxrunnerd, program, run, text};
+use serde_json::{Value, json};
+
+#[test]
+fn json_logs_are_json_to_the_last_line() {
+    let mut daemon = TestDaemon::start_with(&["--log-format", "json"]);
+    daemon.create("s");
+    daemon.sh("s", "exit 1");
+    daemon.lines("garbage\n");
+    daemon.delete("s");
+    daemon.end_by(Signal::SIGTERM);
+    let log = daemon.log();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    let says = |text: &str| {
+        lines.iter().any(|line| line["message"].as_str().is_some_and(|m| m.contains(text)))
+    };
+    for text in ["isolation: none", "listening", "created", "deleting", "ended"] {
+        assert!(says(text), "{text}: {log}");
+    }
+    for line in &lines {
+        assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn a_daemon_that_cannot_start_says_so_in_json_too() {
+    let daemon = TestDaemon::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = noxrunnerd(dir.path(), &daemon.socket, dir.path());
+    let output = run(command.args(["--log-format", "json"]));
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("already listening"), "{stderr}");
+    for line in stderr.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+}
+
+/// Does with a daemon whatever takes something that could be secret.
+fn use_secrets(socket: &std::path::Path) {
+    let call = |method: &str, params| Wire::open(socket).call(1, method, params);
+    call("sandbox.create", json!({"sessionId": "s", "env": {"TOKEN": "sekret-create-env"}}));
+    for cmd in [
+        &["echo", "sekret-argv"][..],
+        &["rm", "sekret-denied"],
+        &["sekret-missing"],
+        &["sh", "-c", "echo sekret-out$X; echo sekret-err >&2; cat; exit 1"],
+    ] {
+        let params = json!({"sessionId": "s", "cmd": cmd, "env": {"X": "sekret-env"}, "stdin": "sekret-stdin"});
+        assert!(call("sandbox.exec", params)["result"].is_object());
+    }
+    for params in [
+        json!({"sessionId": "s", "cmd": ["ls"], "env": {"A": ["sekret-type"]}}),
+        json!({"sessionId": "s", "cmd": ["ls"], "stdin": "sekret%", "stdinEncoding": "base64"}),
+        json!({"sessionId": "s", "cmd": ["ls", "sekret\u{0}"]}),
+        json!({"sessionId": "s", "cmd": ["sekret".repeat(40_000)], "timeoutSeconds": 0}),
+    ] {
+        assert!(call("sandbox.exec", params)["error"].is_object());
+    }
+    call("policy.check", json!({"cmd": ["sekret-check"]}));
+    let mut wire = Wire::open(socket);
+    wire.send(format!("sekret garbage\n{}\n", request(1, "sekret.method", json!({}))));
+    assert!(wire.receive()["error"].is_object() && wire.receive()["error"].is_object());
+    // A client that leaves in the middle, and one that speaks no HTTP.
+    Wire::open(socket).send("{\"sekret\":");
+    Wire::open(socket).send("POST /sekret HTTP/1.1\r\nauthorization: sekret\r\n\r\n");
+    let last = json!({"sessionId": "s", "cmd": ["true"]});
+    assert_eq!(call("sandbox.exec", last)["result"]["exitCode"], 0);
+}
+
+#[test]
+fn secrets_are_in_no_log() {
+    for level in ["debug", "trace"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, log) = (dir.path().join("s.sock"), dir.path().join("log"));
+        let mut command = noxrunnerd(dir.path(), &socket, dir.path());
+        command.args(["--log-level", level, "--ephemeral"]).env("SECRET", "sekret-of-the-daemon");
+        let stderr = std::fs::File::create(&log).unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        eventually("it listens", SOON, || socket.exists());
+        use_secrets(&socket);
+        Wire::open(&socket).call(1, "daemon.shutdown", json!({}));
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let log = std::fs::read_to_string(&log).unwrap();
+        assert!(log.contains("DEBUG"), "{level}: {log}");
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("sekret")).collect();
+        assert!(told.is_empty(), "{level}: {told:#?}");
+    }
+}
+
+#[test]
+fn the_warning_at_start_names_the_tier() {
+    let daemon = TestDaemon::start();
+    let log = daemon.log();
+    let first = log.lines().next().unwrap();
+    assert!(first.contains("WARNING: local mode") && first.contains("(isolation: none)"), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log:?}");
+}
+
+/// What a daemon that is started on a terminal and told to end shows there.
+#[track_caller]
+fn on_a_terminal(variables: &[(&str, &str)]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s.sock");
+    let (path, line) = (dir.path().display(), program("noxrunnerd"));
+    let line =
+        format!("{} --local-test --base-dir {path} --socket {}", line.display(), socket.display());
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env_remove("NO_COLOR");
+    // Not the end of file, which script would pass on.
+    command.envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    eventually("it listens", SOON, || socket.exists());
+    let answer = Wire::open(&socket).call(1, "daemon.shutdown", json!({}));
+    assert_eq!(answer["result"]["stopping"], true);
+    let keeper = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(keeper);
+    assert_eq!(output.status.code(), Some(0));
+    text(&output.stdout)
+}
+
+#[test]
+fn the_warning_is_coloured_on_a_terminal_only() {
+    let shown = on_a_terminal(&[]);
+    assert!(shown.contains("\u{1b}[1;31m⚠ WARNING: local mode"), "{shown:?}");
+    assert!(shown.contains("listening"), "{shown:?}");
+    let plain = on_a_terminal(&[("NO_COLOR", "1")]);
+    assert!(plain.contains("⚠ WARNING: local mode"), "{plain:?}");
+    assert!(!plain.contains('\u{1b}'), "{plain:?}");
+}

@@ -1,0 +1,254 @@
+//! Two users at once, which only root can be.
+#![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
+
+mod root_only {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::path::{Path, PathBuf};
+    use std::process::{Child, Command, Stdio};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::{Pid, Uid, geteuid};
+    use noxrunner_protocol::ErrorKind;
+    use noxrunner_tests::wire::{Wire, refusal};
+    use noxrunner_tests::{SOON, TestDaemon, eventually, processes_marked, program, run, text};
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    /// Nobody in particular, and no user of this machine's.
+    const OTHER: u32 = 65_534;
+
+    fn needs_root() {
+        assert!(geteuid().is_root(), "leave the group root_only out where you are not root");
+    }
+
+    fn open_to(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// A command that another user runs.
+    fn as_other(command: &Command) -> Command {
+        let mut other = Command::new("setpriv");
+        let uid = OTHER.to_string();
+        other.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"]);
+        other.arg(command.get_program()).args(command.get_args());
+        // Not the tests' own directory, which that user may not enter.
+        other.current_dir("/").stdin(Stdio::null());
+        other
+    }
+
+    /// A client in a few lines, for any user: sends one line and prints the last line that comes.
+    fn client(socket: &Path, line: &str) -> Command {
+        let script = "
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+try:
+    s.sendall(sys.argv[2].encode())
+    s.shutdown(socket.SHUT_WR)
+except BrokenPipeError:
+    pass # Turned away already; the answer says why.
+print(s.makefile().readline(), end='')
+";
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-I", "-c", script]).arg(socket).arg(line).stdin(Stdio::null());
+        command
+    }
+
+    fn create(id: &str) -> String {
+        noxrunner_tests::wire::request(1, "sandbox.create", json!({"sessionId": id})).to_string()
+    }
+
+    #[test]
+    fn another_user_cannot_reach_roots_socket() {
+        needs_root();
+        let daemon = TestDaemon::start();
+        let refused = |what: &str| {
+            let output = run(&mut as_other(&client(&daemon.socket, &create("s"))));
+            assert!(!output.status.success() && output.stdout.is_empty(), "{what}");
+            let stderr = text(&output.stderr);
+            assert!(stderr.contains("PermissionError"), "{what}: {stderr}");
+        };
+        refused("its directory is closed");
+        // The directory alone no longer keeps anybody out: the socket's own mode does.
+        open_to(daemon.dir.path(), 0o1777);
+        refused("its mode is 0600");
+        assert_eq!(daemon.directories(), [""; 0]);
+        let control = run(&mut client(&daemon.socket, &create("s")));
+        assert!(text(&control.stdout).contains("\"created\":true"), "{}", text(&control.stderr));
+    }
+
+    #[test]
+    fn the_daemon_looks_at_who_connects() {
+        needs_root();
+        let daemon = TestDaemon::start();
+        // Nothing of the file system's is in the way any more.
+        open_to(daemon.dir.path(), 0o1777);
+        open_to(&daemon.socket, 0o666);
+        let http = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n";
+        for line in [create("s"), http.to_owned()] {
+            let output = run(&mut as_other(&client(&daemon.socket, &line)));
+            let answer = text(&output.stdout);
+            assert!(!answer.is_empty(), "{}", text(&output.stderr));
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            let (kind, message) = refusal(&answer);
+            assert_eq!((kind.as_str(), &answer["id"]), ("unauthorized", &Value::Null));
+            assert!(message.contains("root"), "{message}");
+        }
+        assert_eq!(daemon.directories(), [""; 0]);
+        assert!(daemon.log().contains(&OTHER.to_string()), "{}", daemon.log());
+        let control = run(&mut client(&daemon.socket, &create("s")));
+        assert!(text(&control.stdout).contains("\"created\":true"), "{}", text(&control.stderr));
+    }
+
+    /// A daemon of another user, in a directory of that user's.
+    struct Others {
+        dir: TempDir,
+        child: Child,
+    }
+
+    impl Others {
+        fn start() -> Self {
+            let dir = tempfile::Builder::new().prefix("noxtest.").tempdir().unwrap();
+            let (bin, home) = (dir.path().join("bin"), dir.path().join("home"));
+            open_to(dir.path(), 0o755);
+            for made in [&bin, &home] {
+                fs::create_dir(made).unwrap();
+                open_to(made, 0o755);
+            }
+            chown(&home, Some(OTHER), Some(OTHER)).unwrap();
+            // Where cargo builds it that user may not look.
+            let copy = bin.join("noxrunnerd");
+            fs::copy(program("noxrunnerd"), &copy).unwrap();
+            open_to(&copy, 0o755);
+            let mut command = Command::new(&copy);
+            command.arg("--local-test").arg("--base-dir").arg(&home);
+            command.arg("--socket").arg(home.join("s.sock"));
+            let mut command = as_other(&command);
+            command
+                .env("NOXRUNNER_TEST_DIR", dir.path())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let others = Self { child: command.spawn().unwrap(), dir };
+            let socket = others.socket();
+            eventually("it listens", SOON, || socket.exists());
+            others
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.dir.path().join("home/s.sock")
+        }
+
+        /// What a request of that user's own comes to.
+        fn as_owner(&self, method: &str, params: Value) -> Value {
+            let line = noxrunner_tests::wire::request(1, method, params).to_string();
+            let output = run(&mut as_other(&client(&self.socket(), &line)));
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+        }
+    }
+
+    impl Drop for Others {
+        fn drop(&mut self) {
+            kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+            let status = self.child.wait().unwrap();
+            if !std::thread::panicking() {
+                assert_eq!(status.code(), Some(0));
+                eventually("nothing of it runs", SOON, || {
+                    processes_marked(self.dir.path()).is_empty()
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn root_sees_and_uses_an_ordinary_users_daemon() {
+        needs_root();
+        let others = Others::start();
+        let made = others.as_owner("sandbox.create", json!({"sessionId": "theirs"}));
+        let dir = PathBuf::from(made["result"]["sandboxDir"].as_str().unwrap());
+        assert_eq!(dir.metadata().unwrap().uid(), OTHER);
+        let root = |method: &str, params| Wire::open(&others.socket()).call(1, method, params);
+        let list = root("sandbox.list", json!({}));
+        let list = &list["result"]["sandboxes"];
+        assert_eq!(
+            (&list[0]["sessionId"], &list[0]["ownerUid"]),
+            (&json!("theirs"), &json!(OTHER))
+        );
+        let id = json!({"sessionId": "theirs", "cmd": ["id", "-u"]});
+        assert_eq!(root("sandbox.exec", id)["result"]["stdout"], format!("{OTHER}\n"));
+        // What root makes there is root's to name, and the daemon's user does not see it.
+        assert_eq!(
+            root("sandbox.create", json!({"sessionId": "roots"}))["result"]["created"],
+            true
+        );
+        let own = others.as_owner("sandbox.list", json!({}));
+        let own = own["result"]["sandboxes"].as_array().unwrap();
+        assert!(own.len() == 1 && own[0]["sessionId"] == "theirs", "{own:?}");
+        let gone = others.as_owner("sandbox.get", json!({"sessionId": "roots"}));
+        assert_eq!(refusal(&gone).0, ErrorKind::SandboxNotFound.name());
+        let both = root("sandbox.list", json!({}))["result"]["sandboxes"].as_array().unwrap().len();
+        assert_eq!(both, 2);
+        assert_eq!(
+            root("sandbox.delete", json!({"sessionId": "theirs"}))["result"]["deleted"],
+            true
+        );
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn equal_names_of_two_users_are_two_sandboxes() {
+        needs_root();
+        let others = Others::start();
+        others.as_owner("sandbox.create", json!({"sessionId": "s"}));
+        let root = |method: &str, params| Wire::open(&others.socket()).call(1, method, params);
+        assert_eq!(root("sandbox.create", json!({"sessionId": "s"}))["result"]["created"], true);
+        let owner = |answer: Value| answer["result"]["ownerUid"].clone();
+        assert_eq!(owner(others.as_owner("sandbox.get", json!({"sessionId": "s"}))), OTHER);
+        assert_eq!(owner(root("sandbox.get", json!({"sessionId": "s"}))), 0);
+        others.as_owner("sandbox.delete", json!({"sessionId": "s"}));
+        assert_eq!(owner(root("sandbox.get", json!({"sessionId": "s"}))), 0);
+    }
+
+    #[test]
+    fn noxctl_trusts_only_its_own_user_and_root() {
+        needs_root();
+        let others = Others::start();
+        let output = run(Command::new(program("noxctl"))
+            .args(["exec", "s", "ls", "--socket"])
+            .env("NOXRUNNER_SOCKET", others.socket())
+            .stdin(Stdio::null()));
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        assert!(stderr.contains(&format!("belongs to user {OTHER}")), "{stderr}");
+        // In root's own directory the listener is looked at, too.
+        let dir = tempfile::tempdir().unwrap();
+        open_to(dir.path(), 0o711);
+        let socket = dir.path().join("s.sock");
+        let listen = "
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+os.setuid(65534)
+s.settimeout(30)
+s.listen()
+sys.exit(1 if s.accept()[0].recv(1) else 0)
+";
+        let mut fake = Command::new("/usr/bin/python3");
+        fake.args(["-I", "-c", listen]).arg(&socket).stdin(Stdio::null());
+        let mut fake = fake.spawn().unwrap();
+        let mut stderr = String::new();
+        eventually("it listens", SOON, || {
+            let output = run(Command::new(program("noxctl"))
+                .arg("--socket")
+                .arg(&socket)
+                .arg("health")
+                .stdin(Stdio::null()));
+            stderr = text(&output.stderr);
+            !stderr.contains("no daemon answers")
+        });
+        assert!(stderr.contains(&format!("is served by user {OTHER}")), "{stderr}");
+        // Nothing was said to it.
+        assert_eq!(fake.wait().unwrap().code(), Some(0));
+        assert_eq!(Uid::from_raw(dir.path().metadata().unwrap().uid()), geteuid());
+    }
+}
