@@ -238,6 +238,28 @@ fn a_running_command_counts_and_a_finished_one_says_what_it_used() {
 }
 
 #[test]
+fn a_command_starts_with_nothing_of_the_daemons() {
+    let daemon = sandbox();
+    // To list them the shell opens one more, and closes it.
+    let open =
+        daemon.sh("s", "for fd in /proc/$$/fd/*; do [ -L $fd ] && echo ${fd##*/}; done").stdout;
+    assert_eq!(open, "0\n1\n2\n");
+    assert_eq!(daemon.exec("s", &["readlink", "/proc/self/fd/0"]).stdout, "/dev/null\n");
+    let signals = daemon.exec("s", &["grep", "^Sig[BI]", "/proc/self/status"]).stdout;
+    for line in signals.lines() {
+        // Without the two signals that the C library keeps to itself (signal(7)).
+        let mask = u64::from_str_radix(line.rsplit('\t').next().unwrap(), 16).unwrap();
+        assert_eq!(mask & !0x1_8000_0000, 0, "{signals}");
+    }
+    assert_eq!(signals.lines().count(), 2);
+    // A session and a process group of its own, and no terminal (proc_pid_stat(5)).
+    let stat = daemon.sh("s", "exec cat /proc/self/stat").stdout;
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let pid = stat.split(' ').next().unwrap();
+    assert_eq!((fields[2], fields[3], fields[4]), (pid, pid, "0"), "{stat}");
+}
+
+#[test]
 fn each_answer_warns_with_the_tier() {
     let daemon = sandbox();
     let result = daemon.exec("s", &["true"]);
