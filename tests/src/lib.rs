@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
 
 pub mod life;
+mod started;
 pub mod wire;
 
 use std::fs::{self, File};
@@ -18,6 +19,7 @@ use noxrunner_client::Connection;
 use noxrunner_protocol::types::{CreateParams, CreateResult, ExecParams, ExecResult, SandboxRef};
 use noxrunner_protocol::{RpcError, method};
 use serde_json::Value;
+pub use started::{Started, number_in};
 use tempfile::TempDir;
 use wire::{Wire, refusal};
 
@@ -279,19 +281,6 @@ fn spawn(dir: &Path, socket: &Path, base: &Path, arguments: &[String]) -> Child 
         .stderr(log)
         .spawn()
         .unwrap()
-}
-
-/// The number that a command has written to a file, once it has.
-#[track_caller]
-pub fn number_in(file: &Path) -> i32 {
-    let mut number = None;
-    eventually(&format!("a number in {}", file.display()), SOON, || {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        // Without its newline it may be only the beginning.
-        number = text.strip_suffix('\n').and_then(|n| n.trim().parse().ok());
-        number.is_some()
-    });
-    number.unwrap()
 }
 
 /// The params of an exec with nothing special about it.

@@ -8,12 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use noxrunner_protocol::method::{DaemonInfoGet, DaemonShutdown};
 use noxrunner_protocol::types::NoParams;
 use noxrunner_tests::wire::Wire;
 use noxrunner_tests::{
-    SOON, TestDaemon, eventually, is_alive, noxrunnerd, number_in, program, run, text,
+    SOON, Started, TestDaemon, eventually, is_alive, noxrunnerd, number_in, program, run, text,
 };
 use serde_json::json;
 
@@ -120,8 +119,7 @@ fn the_socket_is_private() {
     let mut command = Command::new("sh");
     command.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(program("noxrunnerd"));
     command.args(["--local-test", "--base-dir"]).arg(dir.path()).arg("--socket").arg(&socket);
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = Started::new(command.stdin(Stdio::null()));
     eventually("it listens", SOON, || socket.exists());
     let mode = |path: &Path| path.symlink_metadata().unwrap().mode() & 0o7777;
     eventually("the socket is private", SOON, || mode(&socket) == 0o600);
@@ -130,7 +128,7 @@ fn the_socket_is_private() {
     let sandbox = Path::new(created["result"]["sandboxDir"].as_str().unwrap());
     assert_eq!(mode(sandbox), 0o700);
     Wire::open(&socket).call(1, "daemon.shutdown", json!({}));
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.wait().code(), Some(0));
     let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "the socket's directory and the sandbox's: {left:?}");
 }
@@ -163,10 +161,10 @@ fn a_signal_that_comes_while_it_starts_ends_it_cleanly_too() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("s.sock");
         let mut command = noxrunnerd(dir.path(), &socket, dir.path());
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Started::new(&mut command);
         eventually("it listens", SOON, || UnixStream::connect(&socket).is_ok());
-        kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-        let status = child.wait().unwrap();
+        kill(child.pid(), Signal::SIGTERM).unwrap();
+        let status = child.wait();
         assert_eq!(status.code(), Some(0), "round {round}: {status}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "round {round}");
     }
@@ -211,8 +209,7 @@ fn what_the_starter_had_open_is_not_kept() {
     let mut command = Command::new("sh");
     command.args(["-c", "exec 9<\"$0\"; exec \"$@\""]).arg(&marker).arg(program("noxrunnerd"));
     command.args(["--local-test", "--base-dir"]).arg(dir.path()).arg("--socket").arg(&socket);
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = Started::new(command.stdin(Stdio::null()));
     eventually("it listens", SOON, || socket.exists());
     let answer = Wire::open(&socket).call(
         1,
@@ -220,10 +217,10 @@ fn what_the_starter_had_open_is_not_kept() {
         json!({"sessionId": "s", "create": true, "cmd": ["sh", "-c", "ls -l /proc/self/fd"]}),
     );
     assert!(!answer["result"]["stdout"].as_str().unwrap().contains("marker"), "{answer}");
-    let open = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+    let open = fs::read_dir(format!("/proc/{}/fd", child.pid())).unwrap();
     let open: Vec<_> = open.filter_map(|e| fs::read_link(e.unwrap().path()).ok()).collect();
     assert!(open.len() > 3 && !open.contains(&marker), "{open:?}");
     let mut connection = noxrunner_client::Connection::open(&socket).unwrap();
     assert!(connection.call::<DaemonShutdown>(&NoParams {}).unwrap().stopping);
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.wait().code(), Some(0));
 }

@@ -199,7 +199,9 @@ fn a_deadline_is_met_though_the_socket_to_the_init_is_full() {
     let result = Pending::exec(&daemon, &params).answer_within(SOON);
     let took = started.elapsed();
     assert!(took < Duration::from_secs(4), "{took:?}: {result:?}");
-    assert_eq!(result.unwrap()["cause"], "timeout");
+    // In time for it where the stopped init was killed meanwhile for not listening.
+    let cause = result.unwrap()["cause"].clone();
+    assert!(cause == "timeout" || cause == "exited", "{cause}");
     drop(patient);
     daemon.delete("s");
     nothing_runs(&daemon);

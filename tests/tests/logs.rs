@@ -1,11 +1,11 @@
 //! What the daemon writes on stderr: a warning at start, logs for people or machines, no secrets.
 #![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use noxrunner_tests::wire::{Wire, request};
-use noxrunner_tests::{SOON, TestDaemon, eventually, noxrunnerd, program, run, text};
+use noxrunner_tests::{SOON, Started, TestDaemon, eventually, noxrunnerd, program, run, text};
 use serde_json::{Value, json};
 
 #[test]
@@ -86,11 +86,11 @@ fn secrets_are_in_no_log() {
         let mut command = noxrunnerd(dir.path(), &socket, dir.path());
         command.args(["--log-level", level, "--ephemeral"]).env("SECRET", "sekret-of-the-daemon");
         let stderr = std::fs::File::create(&log).unwrap();
-        let mut child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        let mut child = Started::with_stderr(&mut command, stderr);
         eventually("it listens", SOON, || socket.exists());
         use_secrets(&socket);
         Wire::open(&socket).call(1, "daemon.shutdown", json!({}));
-        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(child.wait().code(), Some(0));
         let log = std::fs::read_to_string(&log).unwrap();
         assert!(log.contains("DEBUG"), "{level}: {log}");
         let told: Vec<&str> = log.lines().filter(|line| line.contains("sekret")).collect();
@@ -115,19 +115,17 @@ fn on_a_terminal(variables: &[(&str, &str)]) -> String {
     let (path, line) = (dir.path().display(), program("noxrunnerd"));
     let line =
         format!("{} --local-test --base-dir {path} --socket {}", line.display(), socket.display());
+    let shown = dir.path().join("shown");
     let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env_remove("NO_COLOR");
-    // Not the end of file, which script would pass on.
-    command.envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    command.args(["--quiet", "--return", "--command", &line]).arg(&shown).env_remove("NO_COLOR");
+    // The end of file would be passed on to the terminal.
+    let (stdin, _open) = std::io::pipe().unwrap();
+    let mut child = Started::new(command.envs(variables.iter().copied()).stdin(stdin));
     eventually("it listens", SOON, || socket.exists());
     let answer = Wire::open(&socket).call(1, "daemon.shutdown", json!({}));
     assert_eq!(answer["result"]["stopping"], true);
-    let keeper = child.stdin.take();
-    let output = child.wait_with_output().unwrap();
-    drop(keeper);
-    assert_eq!(output.status.code(), Some(0));
-    text(&output.stdout)
+    assert_eq!(child.wait().code(), Some(0));
+    std::fs::read_to_string(&shown).unwrap()
 }
 
 #[test]

@@ -135,8 +135,11 @@ fn what_a_shell_runs_is_left_alone_in_this_version_and_policy_get_says_so() {
 #[test]
 fn also_block_adds_to_the_list() {
     let (daemon, _dir) = with_policy("also_block = [\"tru*\"]\n");
-    denied(&daemon.exec("s", &["true"]), "tru*");
-    denied(&daemon.exec("s", &["rm", "x"]), "rm");
+    let (added, own) = (daemon.exec("s", &["true"]), daemon.exec("s", &["rm", "x"]));
+    denied(&added, "tru*");
+    denied(&own, "rm");
+    let setting = |result: ExecResult| result.denial.unwrap().setting;
+    assert_eq!((setting(added), setting(own)), ("also_block".into(), "block".into()));
     ran(&daemon.exec("s", &["echo"]));
     ran(&TestDaemon::start().exec_params({
         let mut params = noxrunner_tests::exec_params("s", &["true"]);

@@ -5,13 +5,15 @@ mod root_only {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     use std::path::{Path, PathBuf};
-    use std::process::{Child, Command, Stdio};
+    use std::process::{Command, Stdio};
 
     use nix::sys::signal::{Signal, kill};
-    use nix::unistd::{Pid, Uid, geteuid};
+    use nix::unistd::{Uid, geteuid};
     use noxrunner_protocol::ErrorKind;
     use noxrunner_tests::wire::{Wire, refusal};
-    use noxrunner_tests::{SOON, TestDaemon, eventually, processes_marked, program, run, text};
+    use noxrunner_tests::{
+        SOON, Started, TestDaemon, eventually, processes_marked, program, run, text,
+    };
     use serde_json::{Value, json};
     use tempfile::TempDir;
 
@@ -104,7 +106,7 @@ print(s.makefile().readline(), end='')
     /// A daemon of another user, in a directory of that user's.
     struct Others {
         dir: TempDir,
-        child: Child,
+        child: Started,
     }
 
     impl Others {
@@ -125,11 +127,8 @@ print(s.makefile().readline(), end='')
             command.arg("--local-test").arg("--base-dir").arg(&home);
             command.arg("--socket").arg(home.join("s.sock"));
             let mut command = as_other(&command);
-            command
-                .env("NOXRUNNER_TEST_DIR", dir.path())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            let others = Self { child: command.spawn().unwrap(), dir };
+            command.env("NOXRUNNER_TEST_DIR", dir.path());
+            let others = Self { child: Started::new(&mut command), dir };
             let socket = others.socket();
             eventually("it listens", SOON, || socket.exists());
             others
@@ -149,8 +148,8 @@ print(s.makefile().readline(), end='')
 
     impl Drop for Others {
         fn drop(&mut self) {
-            kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-            let status = self.child.wait().unwrap();
+            kill(self.child.pid(), Signal::SIGTERM).unwrap();
+            let status = self.child.wait();
             if !std::thread::panicking() {
                 assert_eq!(status.code(), Some(0));
                 eventually("nothing of it runs", SOON, || {
@@ -235,7 +234,7 @@ sys.exit(1 if s.accept()[0].recv(1) else 0)
 ";
         let mut fake = Command::new("/usr/bin/python3");
         fake.args(["-I", "-c", listen]).arg(&socket).stdin(Stdio::null());
-        let mut fake = fake.spawn().unwrap();
+        let mut fake = Started::new(&mut fake);
         let mut stderr = String::new();
         eventually("it listens", SOON, || {
             let output = run(Command::new(program("noxctl"))
@@ -248,7 +247,7 @@ sys.exit(1 if s.accept()[0].recv(1) else 0)
         });
         assert!(stderr.contains(&format!("is served by user {OTHER}")), "{stderr}");
         // Nothing was said to it.
-        assert_eq!(fake.wait().unwrap().code(), Some(0));
+        assert_eq!(fake.wait().code(), Some(0));
         assert_eq!(Uid::from_raw(dir.path().metadata().unwrap().uid()), geteuid());
     }
 }

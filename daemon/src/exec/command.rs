@@ -18,8 +18,8 @@ use super::{EngineError, errno_text};
 use crate::daemon::{Daemon, joined};
 use crate::error::CallError;
 use crate::policy::{CommandRequest, Inside, PathUse, Refusal, RootNames, View, decide};
+use crate::sandbox::Sandbox;
 use crate::sandbox::plan::{self, Plan};
-use crate::sandbox::{Sandbox, workdir};
 use crate::warning;
 
 /// What became of a command before it could start.
@@ -129,9 +129,7 @@ fn names(sandbox: &Sandbox) -> Result<RootNames, CallError> {
 /// Asks policy and plans what it approves. Touches the disk.
 fn judge(daemon: &Daemon, sandbox: &Sandbox, params: &ExecParams) -> Result<Judged, CallError> {
     let names = names(sandbox)?;
-    let host_path = |inside: &Inside| {
-        Some(sandbox.dir.path().join(workdir::place(inside.root())).join(inside.rest()))
-    };
+    let host_path = |inside: &Inside| Some(sandbox.dir.host_path(inside));
     let base_env = sandbox.environment(&daemon.host);
     let request = CommandRequest {
         cmd: &params.cmd,
@@ -205,7 +203,7 @@ impl Answer {
             }
             End::Timeout => {
                 let hint = format!(
-                    "its {} s were over: timeoutSeconds gives it more",
+                    "its {:?} s were over: timeoutSeconds gives it more",
                     params.timeout_seconds.get()
                 );
                 Outcome { exit_code: 124, cause: Cause::Timeout, stderr: None, hint: Some(hint) }

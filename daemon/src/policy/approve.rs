@@ -119,7 +119,9 @@ impl Policy {
         let search = Search { view: request.view, path, workdir };
         let resolved = resolve(typed, search);
         let outcome = match &self.list {
-            CommandList::Block(rules) => blocked(rules, &resolved.names).map_or(Ok(None), Err),
+            CommandList::Block { rules, also_from } => {
+                blocked(rules, *also_from, &resolved.names).map_or(Ok(None), Err)
+            }
             CommandList::Allow(rules) => {
                 // The root directory alone has no base name.
                 let name = Some(base_name(typed)).filter(|name| !name.is_empty()).unwrap_or(typed);
@@ -137,10 +139,12 @@ fn same_program(own: &Resolved, found: &Resolved) -> bool {
     own.program.is_some() && own.program == found.program
 }
 
-fn blocked(rules: &[Rule], names: &[OsString]) -> Option<Denial> {
+fn blocked(rules: &[Rule], also_from: usize, names: &[OsString]) -> Option<Denial> {
     let names: Vec<FoldedName> = names.iter().map(|name| FoldedName::new(name)).collect();
-    let rule = rules.iter().find(|rule| names.iter().any(|name| rule.matches_any_case(name)))?;
-    Some(Denial { rule: rule.to_string(), setting: "block".to_owned() })
+    let hit = |rule: &Rule| names.iter().any(|name| rule.matches_any_case(name));
+    let (at, rule) = rules.iter().enumerate().find(|(_, rule)| hit(rule))?;
+    let setting = if at < also_from { "block" } else { "also_block" };
+    Some(Denial { rule: rule.to_string(), setting: setting.to_owned() })
 }
 
 /// The rule that lets `name` run, or the denial, which names the command: there is no rule to name.

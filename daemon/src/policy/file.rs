@@ -160,13 +160,14 @@ fn parse(text: &str) -> Result<Policy, PolicyFileProblem> {
         Some(_) if also_block.is_some() => return Err(Problem::AllowAndBlock { key: ALSO_BLOCK }),
         Some(allow) => CommandList::Allow(allow),
         None => {
-            let mut list = block.unwrap_or_else(super::default_block);
+            let mut rules = block.unwrap_or_else(super::default_block);
+            let also_from = rules.len();
             for rule in also_block.unwrap_or_default() {
-                if !list.contains(&rule) {
-                    list.push(rule);
+                if !rules.contains(&rule) {
+                    rules.push(rule);
                 }
             }
-            CommandList::Block(list)
+            CommandList::Block { rules, also_from }
         }
     };
     let env_passthrough = strings(&table, ENV_PASSTHROUGH)?.unwrap_or_default();

@@ -44,7 +44,11 @@ pub struct Policy {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum CommandList {
-    Block(Vec<Rule>),
+    Block {
+        rules: Vec<Rule>,
+        /// The first rule that the setting `also_block` added.
+        also_from: usize,
+    },
     Allow(Vec<Rule>),
 }
 
@@ -54,7 +58,7 @@ impl Policy {
         Self {
             file: None,
             commands: CommandScope::default(),
-            list: CommandList::Block(default_block()),
+            list: CommandList::Block { rules: default_block(), also_from: usize::MAX },
             env_passthrough: Vec::new(),
         }
     }
@@ -68,7 +72,7 @@ impl Policy {
     pub fn info(&self) -> PolicyInfo {
         let spell = |rules: &[Rule]| rules.iter().map(Rule::to_string).collect();
         let (mode, block, allow) = match &self.list {
-            CommandList::Block(rules) => (ListMode::Block, spell(rules), Vec::new()),
+            CommandList::Block { rules, .. } => (ListMode::Block, spell(rules), Vec::new()),
             CommandList::Allow(rules) => (ListMode::Allow, Vec::new(), spell(rules)),
         };
         let not_enforced = match self.commands {

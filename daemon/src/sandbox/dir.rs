@@ -15,16 +15,11 @@ use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 use nix::sys::stat::Mode;
 use noxrunner_protocol::SessionId;
 
+use crate::policy::{Inside, Root};
 use crate::tree::{self, TreeError};
 
 /// How every sandbox's directory begins, the Python tool's too.
 pub const PREFIX: &str = "noxrunner_sandbox_";
-/// What the sandbox calls `/workspace`.
-pub const WORKSPACE: &str = "workspace";
-/// What the sandbox calls its home.
-pub const HOME: &str = "home";
-/// What the sandbox calls `/tmp`.
-pub const TMP: &str = "tmp";
 
 /// Random characters at the end of a directory's name: 59 bits.
 const RANDOM: usize = 10;
@@ -63,8 +58,8 @@ impl SandboxDir {
             .tempdir_in(base)?;
         // Waited for: a sweep that looks at a directory this new lets go at once.
         let lock = Self::lock(made.path(), FlockArg::LockExclusive)?;
-        for place in [WORKSPACE, HOME, TMP] {
-            DirBuilder::new().mode(0o700).create(made.path().join(place))?;
+        for place in Root::ALL {
+            DirBuilder::new().mode(0o700).create(made.path().join(place.host_name()))?;
         }
         Ok(Self { path: made.keep(), lock })
     }
@@ -87,6 +82,11 @@ impl SandboxDir {
     /// Its absolute path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where a place inside is on this machine.
+    pub fn host_path(&self, inside: &Inside) -> PathBuf {
+        self.path.join(inside.root().host_name()).join(inside.rest())
     }
 
     /// Its last name.

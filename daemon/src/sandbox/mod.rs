@@ -29,6 +29,7 @@ use noxrunner_protocol::types::{CreateParams, EnforcedBy, LimitName, LimitStatus
 
 use crate::clock::Moment;
 use crate::exec::{Engine, EngineError, Init};
+use crate::policy::Root;
 use crate::tree;
 use dir::SandboxDir;
 use manifest::Manifest;
@@ -259,10 +260,10 @@ impl Sandbox {
 
     /// The environment of its commands, before the caller adds to it.
     pub fn environment(&self, host: &HostEnvironment) -> BTreeMap<OsString, OsString> {
-        let path = |name: &str| self.dir.path().join(name).into_os_string();
+        let path = |root: Root| self.dir.path().join(root.host_name()).into_os_string();
         let mut env = host.variables.clone();
-        env.insert("HOME".into(), path(dir::HOME));
-        env.insert("TMPDIR".into(), path(dir::TMP));
+        env.insert("HOME".into(), path(Root::Home));
+        env.insert("TMPDIR".into(), path(Root::Tmp));
         env.insert("NOXRUNNER_SESSION".into(), self.key.id.as_str().into());
         env.extend(host.passthrough.clone());
         env.extend(self.lock().env.iter().map(|(k, v)| (k.into(), v.into())));

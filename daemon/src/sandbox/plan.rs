@@ -63,7 +63,7 @@ pub enum PlanError {
 pub fn plan(approved: Approved, sandbox: &Sandbox) -> Result<Plan, PlanError> {
     let (argv, env, inside) = approved.into_parts();
     let workdir_created = workdir::ensure(sandbox.dir.fd(), &inside)?;
-    let host = sandbox.dir.path().join(workdir::place(inside.root())).join(inside.rest());
+    let host = sandbox.dir.host_path(&inside);
     let programs = programs(argv.first().map_or(c"", |name| name), &env);
     let workdir = dir::c_path(&host).map_err(io::Error::from)?;
     Ok(Plan { spec: ExecSpec { workdir, programs, argv, env }, workdir_created })

@@ -9,8 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 
-use super::dir;
-use crate::policy::path::{Inside, Root};
+use crate::policy::Inside;
 
 /// Why a working directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,15 +23,6 @@ pub enum WorkdirError {
     /// The kernel refused.
     #[error("cannot use the working directory {0}: {1}")]
     Os(String, Errno),
-}
-
-/// The name in a sandbox's directory of one of its places.
-pub fn place(root: Root) -> &'static str {
-    match root {
-        Root::Workspace => dir::WORKSPACE,
-        Root::Home => dir::HOME,
-        Root::Tmp => dir::TMP,
-    }
 }
 
 /// Makes sure that a directory exists, and says whether it had to be made.
@@ -50,7 +40,7 @@ pub fn ensure(sandbox: BorrowedFd<'_>, inside: &Inside) -> Result<bool, WorkdirE
             WorkdirError::Os(shown(), errno)
         }
     };
-    let name = place(inside.root());
+    let name = inside.root().host_name();
     let (top, mut made) = match open_top(sandbox, name) {
         Err(Errno::ENOENT) => {
             mkdirat(sandbox, name, Mode::S_IRWXU).map_err(error)?;

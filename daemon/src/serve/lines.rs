@@ -20,6 +20,9 @@ use super::rpc::{Rpc, error_answer};
 /// Answers that wait for a slow client, in bytes. Beyond it no further answer is taken in.
 const OUTPUT_BYTES: usize = 256 * 1024;
 
+/// How long a client may go on sending what is not read any more.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Read at once, in bytes.
 const READ_BYTES: usize = 8 * 1024;
 
@@ -67,7 +70,7 @@ pub(super) async fn serve(
             }
         }
         if input.done && calls.is_empty() && output.is_empty() {
-            return Ok(());
+            break;
         }
         tokio::select! {
             read = reader.read_buf(input.space()), if room && !input.done => {
@@ -103,6 +106,19 @@ pub(super) async fn serve(
             }
         }
     }
+    linger(stream).await
+}
+
+/// Closes a connection of which something may be unread. What is unread at the
+/// close is an error at the other end (ECONNRESET, unix(7)), which could hide the last answer.
+async fn linger(mut stream: UnixStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut unread = vec![0; READ_BYTES];
+    let drained = async {
+        while stream.read(&mut unread).await? > 0 {}
+        Ok(())
+    };
+    timeout(LINGER, drained).await.unwrap_or(Ok(()))
 }
 
 fn too_long() -> Vec<u8> {
@@ -126,7 +142,8 @@ pub async fn refuse(mut stream: UnixStream, uid: u32) -> io::Result<()> {
     let error = error.hint("start a daemon of your own: noxrunnerd --local-test");
     let mut line = response::<()>(Id::Null, Err(error)).map_err(io::Error::other)?;
     line.push('\n');
-    timeout(WRITE_PATIENCE, stream.write_all(line.as_bytes())).await?
+    timeout(WRITE_PATIENCE, stream.write_all(line.as_bytes())).await??;
+    linger(stream).await
 }
 
 /// What was read and not yet taken.
