@@ -42,30 +42,43 @@ pub fn trees(roots: impl IntoIterator<Item = Pid>) -> Vec<Pid> {
     found
 }
 
-/// Stops the processes that `find` names, again and again until it names no new
-/// one: a stopped process cannot fork, so the last list is the whole.
-fn freeze(mut find: impl FnMut() -> Vec<Pid>) -> HashSet<Pid> {
-    let mut frozen = HashSet::new();
-    // Signals take a moment to arrive; what forks faster than this many passes
-    // is caught by the callers' next round.
-    for _ in 0..64 {
-        let fresh: Vec<Pid> = find().into_iter().filter(|pid| !frozen.contains(pid)).collect();
-        if fresh.is_empty() {
-            break;
+/// How many looks in a row must find nobody new before there is nobody. One
+/// can miss a process whose parent ended between two reads.
+const QUIET_LOOKS: u32 = 4;
+
+/// Most rounds of a kill; what forks faster than that is left to whoever kills its sandbox.
+const ROUNDS: u32 = 64;
+
+/// Kills the processes that `find` names, and those that it goes on to name.
+/// They are stopped first: what is stopped cannot fork, so the last list is the whole.
+fn kill_found(find: impl Fn() -> Vec<Pid>, quiet_looks: u32) {
+    // What was killed stays listed until it is reaped.
+    let mut seen = HashSet::new();
+    let mut quiet = 0;
+    for _ in 0..ROUNDS {
+        let mut stopped = Vec::new();
+        while quiet < quiet_looks {
+            let fresh: Vec<Pid> = find().into_iter().filter(|pid| seen.insert(*pid)).collect();
+            quiet = if fresh.is_empty() { quiet + 1 } else { 0 };
+            for pid in &fresh {
+                let _ = kill(*pid, Signal::SIGSTOP);
+            }
+            stopped.extend(fresh);
         }
-        for pid in fresh {
-            let _ = kill(pid, Signal::SIGSTOP);
-            frozen.insert(pid);
+        if stopped.is_empty() {
+            return;
         }
+        for pid in stopped {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        quiet = 0;
     }
-    frozen
 }
 
-/// Kills these processes and everything below them, and nothing else.
+/// Kills these processes and everything below them, and nothing else. Who
+/// calls it looks again: what was orphaned meanwhile is below this process then.
 pub(crate) fn kill_trees(roots: &[Pid]) {
-    for pid in freeze(|| trees(roots.iter().copied())) {
-        let _ = kill(pid, Signal::SIGKILL);
-    }
+    kill_found(|| trees(roots.iter().copied()), 1);
 }
 
 /// What is known to belong to the command that `leader` leads: its descendants,
@@ -76,15 +89,14 @@ fn command(leader: Pid) -> Vec<Pid> {
     trees(roots)
 }
 
-/// Sends a signal to all that is known to belong to a command. SIGKILL is
-/// preceded by a freeze, so that nothing escapes by forking meanwhile.
+/// Sends a signal to all that is known to belong to a command. With SIGKILL,
+/// nothing escapes by forking meanwhile.
 pub(crate) fn signal_command(leader: Pid, signal: Signal) {
-    let members = if signal == Signal::SIGKILL {
-        freeze(|| command(leader))
-    } else {
-        command(leader).into_iter().collect()
-    };
-    for pid in members {
+    if signal == Signal::SIGKILL {
+        kill_found(|| command(leader), QUIET_LOOKS);
+        return;
+    }
+    for pid in command(leader) {
         let _ = kill(pid, signal);
     }
 }
@@ -95,19 +107,34 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Kills and reaps everything below this process. Says whether nothing is left.
 pub(crate) fn kill_all(ended: &SignalFd) -> bool {
+    // Most have nothing against it, and without them the rest is found sooner.
+    for pid in trees(children(getpid())) {
+        let _ = kill(pid, Signal::SIGKILL);
+    }
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        let below = children(getpid());
-        kill_trees(&below);
-        while sys::reap().is_some() {}
-        // What was orphaned by the reaping is below this process now.
-        if children(getpid()).is_empty() {
-            return true;
-        }
+    // A moment for the dead to be reaped, then for what forked away meanwhile.
+    while !all_end_within(ended, Duration::from_millis(20)) {
         if Instant::now() > deadline {
             return false;
         }
-        let timeout = PollTimeout::from(20_u8);
+        kill_trees(&children(getpid()));
+    }
+    true
+}
+
+/// Reaps children until none is left, for no longer than that. Says whether none is left.
+pub(crate) fn all_end_within(ended: &SignalFd, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        while sys::reap().is_some() {}
+        if children(getpid()).is_empty() {
+            return true;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         let _ = poll(&mut [PollFd::new(ended.as_fd(), PollFlags::POLLIN)], timeout);
         while let Ok(Some(_)) = ended.read_signal() {}
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ffi::c_int;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -73,10 +74,16 @@ struct State {
     uncleared: Vec<Pid>,
 }
 
+/// How long the inits may take to end when the daemon is gone, before the zygote does it for them.
+const INITS_PATIENCE: Duration = Duration::from_millis(200);
+
 fn run(control: &OwnedFd) -> c_int {
     let Ok(mut state) = set_up(control) else { return 1 };
     while state.turn().is_ok() {}
-    c_int::from(!descendants::kill_all(&state.ended))
+    // The inits end by themselves, all at once. What is left then was stopped, or killed its init.
+    let ended = descendants::all_end_within(&state.ended, INITS_PATIENCE)
+        || descendants::kill_all(&state.ended);
+    c_int::from(!ended)
 }
 
 /// Cuts the zygote off from whatever its daemon was started with: terminal and

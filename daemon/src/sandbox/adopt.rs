@@ -67,7 +67,9 @@ pub fn decide(found: &Found, now: Moment, rule: Rule) -> Verdict {
     let Rule { stale_after, nobody_creates } = rule;
     match found {
         Found::Manifest(manifest) if manifest.is_over(now) => Verdict::Remove("its time is over"),
-        Found::Manifest(_) => Verdict::Adopt,
+        Found::Manifest(_) if nobody_creates => Verdict::Adopt,
+        // A sandbox of ours that could not be removed, or somebody's copy of one.
+        Found::Manifest(_) => Verdict::Leave { report: None, due_in: None },
         Found::Bare { ours: true, .. } if nobody_creates => {
             Verdict::Remove("its creation was never finished")
         }
