@@ -20,7 +20,7 @@ use crate::exec::Engine;
 use crate::policy::Policy;
 use crate::sandbox::adopt::{self, Rule, Sweep};
 use crate::sandbox::dir::SandboxDir;
-use crate::sandbox::registry::{Entry, Leaving, Place, Registry};
+use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
 use crate::sandbox::{Base, HostEnvironment, Key, Sandbox, Settings};
 
 /// Everything that handlers share.
@@ -80,8 +80,9 @@ impl Daemon {
         caller: u32,
         id: &SessionId,
     ) -> Result<Arc<Sandbox>, CallError> {
-        if let Ok(sandbox) = self.registry.find(caller, id).await {
-            return Ok(sandbox);
+        match self.registry.find(caller, id).await {
+            Err(LookupError::NotFound) => {}
+            found => return found.map_err(CallError::lookup(id)),
         }
         let (daemon, id) = (Arc::clone(self), id.clone());
         let made = tokio::spawn(async move {

@@ -71,8 +71,12 @@ fn what_no_program_can_be_given_is_refused_and_nothing_runs() {
     ] {
         let mut params = json!({"sessionId": "s", "cmd": ["touch", "ran"]});
         params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let (kind, message) = daemon.refused("sandbox.exec", params);
+        let (kind, message) = daemon.refused("sandbox.exec", params.clone());
         assert!(kind == "invalidArgument" && message.contains(part), "{more}: {message}");
+        // Nor is a sandbox made for it; that there is one only is looked at below.
+        params["sessionId"] = json!("new");
+        params["create"] = json!(true);
+        assert_eq!(daemon.refused("sandbox.exec", params).1, message);
     }
     let (kind, _) = daemon.refused("sandbox.create", json!({"sessionId": "t", "env": {"A=": "x"}}));
     assert_eq!((kind.as_str(), daemon.directories().len()), ("invalidArgument", 1));

@@ -17,7 +17,9 @@ use super::supervise::{self, End, Finished, Terms};
 use super::{EngineError, errno_text};
 use crate::daemon::{Daemon, joined};
 use crate::error::CallError;
-use crate::policy::{CommandRequest, Inside, PathUse, Refusal, RootNames, View, decide};
+use crate::policy::{
+    CommandRequest, Inside, PathUse, Refusal, RootNames, View, check_words, decide,
+};
 use crate::sandbox::Sandbox;
 use crate::sandbox::plan::{self, Plan};
 use crate::warning;
@@ -95,13 +97,18 @@ fn gone(error: EngineError, params: &ExecParams) -> CallError {
     }
 }
 
-/// Checks what needs no sandbox, and gives the bytes for standard input.
+/// Checks all that needs no sandbox, before one is made for a command that
+/// makes no sense, and gives the bytes for standard input.
 fn check(params: &ExecParams) -> Result<Option<Vec<u8>>, CallError> {
     if params.fds != 0 {
         return Err(CallError::Unsupported("sandbox.exec with fds"));
     }
     if params.tag.is_some() {
         return Err(CallError::Unsupported("sandbox.exec with a tag"));
+    }
+    check_words(&params.cmd, &params.env).map_err(CallError::Invalid)?;
+    if params.workdir.contains('\0') {
+        return Err(CallError::Invalid("workdir has a NUL byte".to_owned()));
     }
     let most = match params.encoding {
         Encoding::Utf8 => limits::MAX_OUTPUT_BYTES_UTF8,

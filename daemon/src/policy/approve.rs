@@ -86,7 +86,7 @@ impl Policy {
     /// command, an empty program, a NUL anywhere, a variable without a proper name.
     pub fn approve(&self, request: &CommandRequest<'_>) -> Result<Approved, Refusal> {
         let workdir = request.place()?;
-        let argv = request.argv()?;
+        let argv = arguments(request.cmd)?;
         let env = request.env()?;
         self.judge(request, &workdir).outcome.map_err(Refusal::Denied)?;
         let env = env.into_values().collect();
@@ -99,7 +99,7 @@ impl Policy {
     /// If the request is invalid; a denial is an answer here.
     pub fn check_command(&self, request: &CommandRequest<'_>) -> Result<PolicyCheck, Refusal> {
         let workdir = request.place()?;
-        request.argv()?;
+        arguments(request.cmd)?;
         request.env()?;
         let Verdict { resolved, outcome } = self.judge(request, &workdir);
         let allowed = outcome.is_ok();
@@ -162,20 +162,6 @@ impl CommandRequest<'_> {
             .map_err(|error| Refusal::Invalid(format!("workdir {error}")))
     }
 
-    fn argv(&self) -> Result<Vec<CString>, Refusal> {
-        match self.cmd {
-            [] => return Err(Refusal::Invalid("cmd is empty".to_owned())),
-            [program, ..] if program.is_empty() => {
-                return Err(Refusal::Invalid("cmd[0] is empty".to_owned()));
-            }
-            [_, ..] => {}
-        }
-        let argument = |(n, text): (usize, &String)| {
-            c_string(text.as_bytes().to_vec(), || format!("cmd[{n}]"))
-        };
-        self.cmd.iter().enumerate().map(argument).collect()
-    }
-
     fn env(&self) -> Result<BTreeMap<&OsStr, CString>, Refusal> {
         let callers = self.env.iter().map(|(k, v)| (OsStr::new(k), OsStr::new(v)));
         let own = self.base_env.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str()));
@@ -185,6 +171,29 @@ impl CommandRequest<'_> {
         }
         Ok(env)
     }
+}
+
+fn arguments(cmd: &[String]) -> Result<Vec<CString>, Refusal> {
+    match cmd {
+        [] => return Err(Refusal::Invalid("cmd is empty".to_owned())),
+        [program, ..] if program.is_empty() => {
+            return Err(Refusal::Invalid("cmd[0] is empty".to_owned()));
+        }
+        [_, ..] => {}
+    }
+    let argument =
+        |(n, text): (usize, &String)| c_string(text.as_bytes().to_vec(), || format!("cmd[{n}]"));
+    cmd.iter().enumerate().map(argument).collect()
+}
+
+/// Checks a command and its variables as [`Policy::approve`] does, before
+/// there is a sandbox to run it in.
+///
+/// # Errors
+/// What makes it no command, in words.
+pub fn check_words(cmd: &[String], env: &BTreeMap<String, String>) -> Result<(), String> {
+    arguments(cmd).map_err(|refusal| refusal.to_string())?;
+    check_env(env)
 }
 
 /// Checks variables as [`Policy::approve`] does, before there is a command.

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 use noxrunner_protocol::types::{CommandScope, ListMode, PolicyInfo, SettingGap};
 
-pub use approve::{Approved, CommandRequest, Refusal, check_env, check_path};
+pub use approve::{Approved, CommandRequest, Refusal, check_env, check_path, check_words};
 pub use check::check;
 pub use file::{PolicyFileError, PolicyFileProblem};
 pub use path::{Inside, PathError, PathUse, Root, RootNames, decide};
