@@ -40,7 +40,8 @@ fn a_deadline_kills_the_whole_tree_and_keeps_the_output() {
     assert_eq!((result.exit_code, result.cause), (124, Cause::Timeout));
     assert_eq!((result.stdout.as_str(), result.stderr.as_str()), ("partial\n", "complaint\n"));
     assert!((3.0..5.0).contains(&took.as_secs_f64()), "{took:?}");
-    assert!((3_000..5_000).contains(&result.duration_ms), "{}", result.duration_ms);
+    // A little less than its three seconds: they began when the request was read.
+    assert!((2_000..5_000).contains(&result.duration_ms), "{}", result.duration_ms);
     // The sandbox itself lives on.
     assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
     daemon.delete("s");

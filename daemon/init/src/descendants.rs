@@ -46,18 +46,23 @@ pub fn trees(roots: impl IntoIterator<Item = Pid>) -> Vec<Pid> {
 /// can miss a process whose parent ended between two reads.
 const QUIET_LOOKS: u32 = 4;
 
-/// Most rounds of a kill; what forks faster than that is left to whoever kills its sandbox.
-const ROUNDS: u32 = 64;
+/// Most rounds of a kill, and most looks of a round: what forks faster than
+/// that must not hold its killer up, which has others to look after.
+const ROUNDS: u32 = 32;
+const LOOKS: u32 = 64;
 
 /// Kills the processes that `find` names, and those that it goes on to name.
 /// They are stopped first: what is stopped cannot fork, so the last list is the whole.
 fn kill_found(find: impl Fn() -> Vec<Pid>, quiet_looks: u32) {
     // What was killed stays listed until it is reaped.
     let mut seen = HashSet::new();
-    let mut quiet = 0;
     for _ in 0..ROUNDS {
         let mut stopped = Vec::new();
-        while quiet < quiet_looks {
+        let mut quiet = 0;
+        for _ in 0..LOOKS {
+            if quiet == quiet_looks {
+                break;
+            }
             let fresh: Vec<Pid> = find().into_iter().filter(|pid| seen.insert(*pid)).collect();
             quiet = if fresh.is_empty() { quiet + 1 } else { 0 };
             for pid in &fresh {
@@ -71,7 +76,6 @@ fn kill_found(find: impl Fn() -> Vec<Pid>, quiet_looks: u32) {
         for pid in stopped {
             let _ = kill(pid, Signal::SIGKILL);
         }
-        quiet = 0;
     }
 }
 
