@@ -18,20 +18,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch as state};
 use tokio::time::timeout;
 
-use super::init::START_PATIENCE;
+use super::init::{START_PATIENCE, Spawned};
 use super::{EngineError, Init, send_error};
 use crate::wait::watch;
 
 type Answer = Result<Spawned, EngineError>;
-
-/// An init that was just forked.
-#[derive(Debug)]
-pub(super) struct Spawned {
-    pub(super) pid: i32,
-    pub(super) pidfd: OwnedFd,
-    /// True, or closed, once nothing of it and of what it left behind runs.
-    pub(super) cleared: state::Receiver<bool>,
-}
 
 /// Starts inits.
 #[derive(Debug)]

@@ -14,7 +14,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch as state};
 use tokio::time::timeout;
 
-use super::engine::Spawned;
 use super::{EngineError, send_error};
 use crate::wait::watch;
 
@@ -34,6 +33,15 @@ pub(super) enum Ending {
     Ended(Status, Usage),
     /// The command was not started.
     Failed(ExecStep, i32),
+}
+
+/// An init that was just forked.
+#[derive(Debug)]
+pub(super) struct Spawned {
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+    /// True, or closed, once nothing of it and of what it left behind runs.
+    pub(super) cleared: state::Receiver<bool>,
 }
 
 /// A live init. Dropping the last handle ends it, and everything in its sandbox.
