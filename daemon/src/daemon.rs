@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use crate::clock::Moment;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::error::CallError;
-use crate::exec::Engine;
 use crate::policy::Policy;
 use crate::sandbox::adopt::{self, Rule, Sweep};
 use crate::sandbox::dir::SandboxDir;

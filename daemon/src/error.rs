@@ -4,7 +4,7 @@ use std::io;
 
 use noxrunner_protocol::{ErrorKind, RpcError, SessionId};
 
-use crate::exec::EngineError;
+use crate::engine::EngineError;
 use crate::sandbox::plan::PlanError;
 use crate::sandbox::registry::LookupError;
 use crate::sandbox::workdir::WorkdirError;

@@ -8,19 +8,21 @@
 //! | [`daemon`] | its state, and the life of its sandboxes |
 //! | [`policy`] | what may run, and where paths lead |
 //! | [`sandbox`] | where sandboxes live, how long, and what is in them |
-//! | [`exec`] | running commands, by way of the crate `noxrunner-init` |
+//! | [`exec`] | running commands, from a request to its answer |
+//! | [`engine`] | zygote and inits, by way of the crate `noxrunner-init` |
 //! | [`reaper`] | expiry |
 //! | [`tree`] | directory trees that somebody else may be writing |
 //! | [`wait`], [`clock`] | descriptors and time |
 //! | [`error`] | what can go wrong with a call, and how clients hear of it |
 //!
 //! An exec goes one way: serve → policy (`Approved`) → sandbox (`plan`) →
-//! exec → init. Only events come back, and one cancel.
+//! exec → engine → init. Only events come back, and one cancel.
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod engine;
 pub mod error;
 pub mod exec;
 pub mod lock;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::daemon::Daemon;
-use crate::exec::Engine;
+use crate::engine::Engine;
 use crate::lock::{BaseLock, LockError};
 use crate::policy::{Policy, PolicyFileError};
 use crate::sandbox::HostEnvironment;

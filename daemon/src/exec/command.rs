@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::output::Captured;
 use super::supervise::{self, End, Finished, Terms};
-use super::{EngineError, errno_text};
 use crate::daemon::{Daemon, joined};
+use crate::engine::{EngineError, errno_text};
 use crate::error::CallError;
 use crate::policy::{
     CommandRequest, Inside, PathUse, Refusal, RootNames, View, check_words, decide,

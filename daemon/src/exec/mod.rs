@@ -1,92 +1,14 @@
-//! Running commands: the daemon's side of zygote and inits.
+//! Running commands, from a request to its answer.
 //!
 //! | room | what it does |
 //! |---|---|
 //! | [`command`] | one exec, from its params to its answer |
-//! | [`engine`] | asks the zygote for inits |
-//! | [`init`] | talks to one init: starts commands, learns how they end |
 //! | [`supervise`] | owns a running command: its deadline, its pipes, its end |
 //! | [`output`] | keeps the beginning of a stream and counts the rest |
 //!
-//! Only [`crate::sandbox::plan`] makes an [`ExecSpec`], and only from what
-//! [`crate::policy`] approved.
+//! Only [`crate::sandbox::plan`] makes an [`ExecSpec`](crate::sandbox::plan::ExecSpec), and only
+//! from what [`crate::policy`] approved.
 
 pub mod command;
-pub mod engine;
-pub mod init;
 pub mod output;
 pub mod supervise;
-
-pub use engine::Engine;
-pub use init::Init;
-
-use noxrunner_init::message::{ExecStep, SetupStep, SpawnStep};
-use noxrunner_init::transport::TransportError;
-
-pub use crate::sandbox::plan::ExecSpec;
-
-/// Why an init or a command could not be started or spoken to.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum EngineError {
-    /// The zygote is gone, and with it every sandbox's processes.
-    #[error("the zygote is gone")]
-    ZygoteGone,
-    /// The init is gone, and with it the sandbox's processes.
-    #[error("the sandbox's init is gone")]
-    InitGone,
-    /// The sandbox was deleted or expired.
-    #[error("the sandbox has ended")]
-    SandboxEnded,
-    /// The zygote could not fork an init.
-    #[error("cannot start the sandbox's init ({step:?}): {}", errno_text(*errno))]
-    Spawn {
-        /// What failed.
-        step: SpawnStep,
-        /// Why, as errno(3) numbers it.
-        errno: i32,
-    },
-    /// An init could not get ready.
-    #[error("the sandbox's init cannot work ({step:?}): {}", errno_text(*errno))]
-    Setup {
-        /// What failed.
-        step: SetupStep,
-        /// Why, as errno(3) numbers it.
-        errno: i32,
-    },
-    /// An init did not get ready in time.
-    #[error("the sandbox's init did not get ready within {0} s")]
-    NotReady(u64),
-    /// A command could not be started, for a reason that is not the command's own.
-    #[error("cannot start the command ({step:?}): {}", errno_text(*errno))]
-    Exec {
-        /// What failed.
-        step: ExecStep,
-        /// Why, as errno(3) numbers it.
-        errno: i32,
-    },
-    /// The command and its environment are too large to pass on.
-    #[error("the command and its environment are larger than the kernel takes")]
-    TooLarge,
-    /// The kernel refused something the daemon needs.
-    #[error("cannot {0}: {1}")]
-    Os(&'static str, String),
-}
-
-impl EngineError {
-    pub(crate) fn os(what: &'static str, error: impl std::fmt::Display) -> Self {
-        Self::Os(what, error.to_string())
-    }
-}
-
-/// What an error number means, in words.
-pub fn errno_text(errno: i32) -> &'static str {
-    nix::errno::Errno::from_raw(errno).desc()
-}
-
-fn send_error(error: TransportError, gone: EngineError) -> EngineError {
-    match error {
-        TransportError::TooLarge => EngineError::TooLarge,
-        TransportError::Closed | TransportError::WouldBlock | TransportError::Malformed => gone,
-        TransportError::Os(errno) => EngineError::os("talk to a sandbox's init", errno),
-    }
-}

@@ -24,10 +24,11 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::init::{Ending, PATIENCE};
 use super::output::{Captured, discard, feed};
-use super::{Engine, EngineError, ExecSpec, Init};
+use crate::engine::init::{Ending, PATIENCE};
+use crate::engine::{Engine, EngineError, Init};
 use crate::sandbox::Sandbox;
+use crate::sandbox::plan::ExecSpec;
 
 /// How long after a command's end its answer waits for pipes that something it left behind holds.
 const DRAIN: Duration = Duration::from_millis(250);

@@ -28,7 +28,7 @@ use noxrunner_protocol::ids::TtlSeconds;
 use noxrunner_protocol::types::{CreateParams, EnforcedBy, LimitName, LimitStatus, Limits, Usage};
 
 use crate::clock::Moment;
-use crate::exec::{Engine, EngineError, Init};
+use crate::engine::{Engine, EngineError, Init};
 use crate::policy::Root;
 use crate::tree;
 use dir::SandboxDir;

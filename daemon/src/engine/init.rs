@@ -18,7 +18,7 @@ use super::{EngineError, send_error};
 use crate::wait::watch;
 
 /// How long an init may take to do what it is told before it is killed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long an init may take to get ready, on a machine as busy as it likes.
 pub(super) const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ const CLEAR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How an exec ended, as its init tells it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// The command ended.
     Ended(Status, Usage),
     /// The command was not started.
@@ -114,7 +114,7 @@ impl Init {
 
     /// Starts a command; the receiver gets its end, or nothing where the init
     /// dies first. [`EngineError::InitGone`] means that it did not get the command.
-    pub(super) async fn exec(
+    pub(crate) async fn exec(
         &self,
         command: &mut Exec,
         descriptors: &[BorrowedFd<'_>; 3],
@@ -145,12 +145,12 @@ impl Init {
     }
 
     /// Sends a signal to what is known to belong to an exec.
-    pub(super) async fn signal(&self, id: ExecId, signal: i32) -> Result<(), EngineError> {
+    pub(crate) async fn signal(&self, id: ExecId, signal: i32) -> Result<(), EngineError> {
         self.link.send(&ToInitRef::Signal { id, signal }, &[]).await
     }
 
     /// Kills the init itself; the zygote then kills what it leaves.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         kill_by_pidfd(&self.link.pidfd);
     }
 
