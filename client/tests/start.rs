@@ -12,13 +12,15 @@ use tempfile::TempDir;
 
 /// A directory with noxctl alone: beside the one that was built, a daemon may stand.
 fn alone() -> TempDir {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    // No copy: a file that another thread's child has open for writing cannot be executed.
-    std::fs::copy(env!("CARGO_BIN_EXE_noxctl"), dir.path().join("noxctl")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // By a process of its own: a file that another thread's child has open for
+    // writing cannot be executed.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_noxctl")).arg(dir.path()).status();
+    assert!(copied.unwrap().success());
     dir
 }
 
-/// Writes a program in a process of its own, for the same reason.
+/// Writes a program, likewise.
 fn install(program: &Path, script: &str) {
     let mut shell = Command::new("/bin/sh")
         .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
