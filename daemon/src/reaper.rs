@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::{Alarm, Moment};
 use crate::daemon::Daemon;
 
-/// Ends sandboxes as they become due, until it is dropped.
+/// Ends sandboxes as they become due and removes stale directories, until it is dropped.
 ///
 /// # Errors
 /// As timerfd_create(2).
@@ -15,27 +15,36 @@ pub async fn run(
     daemon: Arc<Daemon>,
     first_sweep: Option<Duration>,
 ) -> std::io::Result<Infallible> {
-    let (expiry, stale) = (Alarm::new()?, Alarm::new()?);
-    // What is not there yet cannot be due before it has lain for as long as that.
-    let longest = daemon.config.stale_after;
-    let mut next_sweep = Moment::now().boot + first_sweep.unwrap_or(longest);
+    // Side by side: a sweep through large trees is no reason for a sandbox to live longer.
+    let (never, _) = tokio::try_join!(expire(&daemon), sweep(&daemon, first_sweep))?;
+    Ok(never)
+}
+
+async fn expire(daemon: &Arc<Daemon>) -> std::io::Result<Infallible> {
+    let alarm = Alarm::new()?;
     loop {
         let next = daemon.registry.arm();
         tokio::select! {
-            () = expiry.wait_until(next) => {
+            () = alarm.wait_until(next) => {
                 for leaving in daemon.registry.remove_expired(Moment::now().boot) {
                     tracing::info!(session = %leaving.sandbox.key.id, "expired");
-                    tokio::spawn(daemon.clone().clear(leaving));
+                    tokio::spawn(Arc::clone(daemon).clear(leaving));
                 }
             }
             () = daemon.registry.earlier() => {}
-            () = stale.wait_until(Some(next_sweep)) => {
-                let due = daemon.sweep(false).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "cannot look for stale directories");
-                    None
-                });
-                next_sweep = Moment::now().boot + due.unwrap_or(longest).min(longest);
-            }
         }
+    }
+}
+
+async fn sweep(daemon: &Arc<Daemon>, mut due: Option<Duration>) -> std::io::Result<Infallible> {
+    let alarm = Alarm::new()?;
+    // What is not there yet cannot be due before it has lain for as long as that.
+    let longest = daemon.config.stale_after;
+    loop {
+        alarm.wait_until(Some(Moment::now().boot + due.unwrap_or(longest).min(longest))).await;
+        due = daemon.sweep(false).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot look for stale directories");
+            None
+        });
     }
 }

@@ -73,7 +73,7 @@ impl Engine {
             asked.waiting.insert(ticket, answer);
             ticket
         };
-        // Looked at after the entry is made: who says "gone" empties the list first.
+        // Looked at after the entry is made: who says "gone" empties the list afterwards.
         if *self.gone.borrow() {
             return Err(EngineError::ZygoteGone);
         }

@@ -40,9 +40,10 @@ pub async fn exec(
     daemon: &Arc<Daemon>,
     caller: u32,
     arrived: Instant,
-    params: ExecParams,
+    mut params: ExecParams,
 ) -> Result<ExecResult, CallError> {
-    let stdin = check(&params)?;
+    let stdin = check(&mut params)?;
+    let params = Arc::new(params);
     let sandbox = if params.create {
         daemon.find_or_create(caller, &params.session_id).await?
     } else {
@@ -60,7 +61,7 @@ pub async fn exec(
     let mut answer = Answer::new(&params, &place);
 
     let (judging, judged_in) = (Arc::clone(daemon), Arc::clone(&sandbox));
-    let asked = params.clone();
+    let asked = Arc::clone(&params);
     let judged = spawn_blocking(move || judge(&judging, &judged_in, &asked));
     let plan = match joined(judged.await)?? {
         Judged::Denied(denial) => return Ok(answer.denied(denial)),
@@ -77,29 +78,12 @@ pub async fn exec(
         supervise::start(Arc::clone(&daemon.engine), Arc::clone(&sandbox), plan.spec, terms);
     // The supervisor always answers, unless the runtime ends.
     let finished = finished.await.map_err(|_| CallError::Stopping)?;
-    match finished {
-        Ok(finished) => answer.finished(finished, &params, &programs),
-        Err(error) => Err(gone(error, &params)),
-    }
-}
-
-fn gone(error: EngineError, params: &ExecParams) -> CallError {
-    match error {
-        EngineError::SandboxEnded => CallError::Deleted(params.session_id.to_string()),
-        EngineError::InitGone
-        | EngineError::ZygoteGone
-        | EngineError::Spawn { .. }
-        | EngineError::Setup { .. }
-        | EngineError::NotReady(_)
-        | EngineError::Exec { .. }
-        | EngineError::TooLarge
-        | EngineError::Os(..) => CallError::Engine(error),
-    }
+    answer.finished(finished?, &params, &programs)
 }
 
 /// Checks all that needs no sandbox, before one is made for a command that
-/// makes no sense, and gives the bytes for standard input.
-fn check(params: &ExecParams) -> Result<Option<Vec<u8>>, CallError> {
+/// makes no sense, and takes the bytes for standard input out of it.
+fn check(params: &mut ExecParams) -> Result<Option<Vec<u8>>, CallError> {
     if params.fds != 0 {
         return Err(CallError::Unsupported("sandbox.exec with fds"));
     }
@@ -120,9 +104,9 @@ fn check(params: &ExecParams) -> Result<Option<Vec<u8>>, CallError> {
             params.max_output_bytes
         )));
     }
-    let Some(text) = &params.stdin else { return Ok(None) };
+    let Some(text) = params.stdin.take() else { return Ok(None) };
     Ok(Some(match params.stdin_encoding {
-        Encoding::Utf8 => text.as_bytes().to_vec(),
+        Encoding::Utf8 => text.into_bytes(),
         Encoding::Base64 => STANDARD
             .decode(text)
             .map_err(|e| CallError::Invalid(format!("stdin is not base64: {e}")))?,

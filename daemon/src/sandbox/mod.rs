@@ -248,7 +248,10 @@ impl Sandbox {
         let disk = tree::usage(self.dir.fd()).unwrap_or_default();
         // Busy starting an init means that nothing runs yet.
         let init = self.init.try_lock().ok();
-        let init = init.and_then(|slot| slot.init.as_ref().map(|init| init.pid()));
+        // The number of a dead one may be somebody else's by now.
+        let init = init.and_then(|slot| {
+            slot.init.as_ref().filter(|init| init.is_alive()).map(|init| init.pid())
+        });
         let mut usage =
             Usage { disk_bytes: disk.disk_bytes, inodes: disk.inodes, ..Usage::default() };
         for pid in init.into_iter().flat_map(processes) {
