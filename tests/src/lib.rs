@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use noxrunner_client::Connection;
-use noxrunner_protocol::types::{CreateParams, CreateResult, ExecParams, ExecResult, SandboxRef};
+use noxrunner_protocol::types::{
+    CreateParams, CreateResult, ExecParams, ExecResult, NoParams, SandboxRef,
+};
 use noxrunner_protocol::{RpcError, method};
 use serde_json::Value;
 pub use started::{Started, number_in};
@@ -84,7 +86,12 @@ impl TestDaemon {
     #[track_caller]
     fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + SOON;
-        while Connection::open(&self.socket).is_err() {
+        // A connection alone says little: the kernel takes it before the daemon looks.
+        let answers = || {
+            let connection = Connection::open(&self.socket).ok();
+            connection.is_some_and(|mut c| c.call::<method::HealthCheck>(&NoParams {}).is_ok())
+        };
+        while !answers() {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}: {}", self.log());
             }
