@@ -81,7 +81,11 @@ fn a_touch_starts_the_time_anew_and_an_exec_does_not() {
     while started.elapsed() < Duration::from_millis(3500) {
         daemon.call("sandbox.touch", json!({"sessionId": "touched"})).unwrap();
         if started.elapsed() < Duration::from_millis(1500) {
-            assert_eq!(daemon.sh("used", "echo x").stdout, "x\n");
+            for create in [false, true] {
+                let mut params = noxrunner_tests::exec_params("used", &["echo", "x"]);
+                params.create = create;
+                assert_eq!(daemon.exec_params(params).stdout, "x\n");
+            }
             assert_eq!(get(&daemon, "used", "expiresAt"), expiry);
         }
         std::thread::sleep(Duration::from_millis(200));
