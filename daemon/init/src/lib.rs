@@ -23,6 +23,7 @@ mod init;
 mod launch;
 pub mod message;
 mod sys;
+pub mod template;
 pub mod transport;
 mod zygote;
 
