@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use noxrunner_protocol::socket;
 
+use crate::isolation::Wish;
+
 /// Owns local sandboxes for NoxRunner clients.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "noxrunnerd", version, about, max_term_width = 100)]
@@ -23,6 +25,10 @@ pub struct Config {
     /// Directory in which the sandboxes' directories are made
     #[arg(long, value_name = "DIR", default_value = "/tmp")]
     pub base_dir: PathBuf,
+
+    /// How strongly sandboxes are isolated: auto takes the best tier that works here
+    #[arg(long, value_name = "TIER", default_value = "auto")]
+    pub isolation: Wish,
 
     /// Command policy, a TOML file
     #[arg(long, value_name = "FILE")]

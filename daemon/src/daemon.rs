@@ -3,12 +3,12 @@
 //! Whatever must finish once begun (a create, a delete, an expiry) runs in a
 //! task of the daemon's own: a call is dropped when its client hangs up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use noxrunner_protocol::SessionId;
-use noxrunner_protocol::types::{CreateParams, Lease, Network};
+use noxrunner_protocol::types::{CreateParams, Isolation, Lease, Network, Tier};
 use tokio::sync::watch;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::CallError;
-use crate::policy::Policy;
+use crate::policy::{HostDirError, Policy, RootNames};
 use crate::sandbox::adopt::{self, Rule, Sweep};
 use crate::sandbox::dir::SandboxDir;
 use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
@@ -38,6 +38,8 @@ pub struct Daemon {
     pub registry: Arc<Registry>,
     /// What starts their inits.
     pub engine: Arc<Engine>,
+    /// What isolates its sandboxes.
+    pub isolation: Isolation,
     /// What may run.
     pub policy: Policy,
     /// What commands see of its own environment.
@@ -95,6 +97,17 @@ impl Daemon {
             }
         });
         joined(made.await)?
+    }
+
+    /// The names of a sandbox's places, by which its commands know them.
+    ///
+    /// # Errors
+    /// Where the sandbox's directory cannot be told from a place inside.
+    pub fn names(&self, sandbox_dir: &Path) -> Result<RootNames, HostDirError> {
+        match self.isolation.tier {
+            Tier::Full => Ok(RootNames::mount_tree()),
+            Tier::Landlock | Tier::None => RootNames::with_host_dir(sandbox_dir),
+        }
     }
 
     async fn create_or_renew(

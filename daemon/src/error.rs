@@ -77,6 +77,13 @@ impl From<CallError> for RpcError {
             CallError::Plan(PlanError::Workdir(WorkdirError::Os(..)) | PlanError::Name(_)) => {
                 (ErrorKind::Internal, "the daemon's log says more")
             }
+            CallError::Engine(
+                EngineError::Spawn { .. } | EngineError::Setup { .. } | EngineError::Prepare(_),
+            ) => (
+                ErrorKind::Internal,
+                "noxctl doctor says what works on this machine and what would mend the rest; \
+                 something may have changed since the daemon started: start it again",
+            ),
             CallError::Engine(EngineError::SandboxEnded) => {
                 (ErrorKind::SandboxNotFound, "it was deleted meanwhile; create it again")
             }
@@ -89,8 +96,6 @@ impl From<CallError> for RpcError {
             ),
             CallError::Engine(
                 EngineError::InitGone
-                | EngineError::Spawn { .. }
-                | EngineError::Setup { .. }
                 | EngineError::NotReady(_)
                 | EngineError::Exec { .. }
                 | EngineError::Os(..),

@@ -10,6 +10,8 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{User, geteuid};
 use noxrunner_init::Zygote;
+use noxrunner_init::message::Preparation;
+use noxrunner_protocol::types::Tier;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -18,13 +20,14 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::engine::Engine;
+use crate::isolation::IsolationError;
 use crate::lock::{BaseLock, LockError};
 use crate::policy::{Policy, PolicyFileError};
 use crate::sandbox::HostEnvironment;
 use crate::sandbox::registry::Registry;
 use crate::serve::listen::{self, ListenError};
 use crate::serve::{self, handlers};
-use crate::{reaper, warning};
+use crate::{isolation, reaper, warning};
 
 /// Why the daemon could not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,9 @@ pub enum RunError {
     /// The socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Sandboxes cannot be isolated as they should be.
+    #[error(transparent)]
+    Isolation(#[from] IsolationError),
     /// The policy file is no policy.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
@@ -64,25 +70,36 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     config.base_dir = base.map_err(|e| RunError::Base(config.base_dir.clone(), e))?;
     let socket = config.socket(var, uid);
     let socket = std::path::absolute(&socket).map_err(os("name the socket"))?;
+    let engine = Engine::start(zygote).map_err(os("listen to the zygote"))?;
+    let prepare = |layers| Preparation {
+        layers,
+        template: crate::rootfs_stub(),
+        readable: Vec::new(),
+        host_id: None,
+    };
+    let isolation = isolation::establish(&engine, config.isolation, None, prepare).await?;
     // Each sandbox takes a few descriptors of the daemon's.
     raise_descriptor_limit();
 
     let _lock = BaseLock::take(&config.base_dir, uid, &socket, LOCK_PATIENCE)?;
     let (listener, bound) = listen::bind(&socket, uid)?;
     let listener = UnixListener::from_std(listener).map_err(os("listen"))?;
+    let tools = (isolation.tier == Tier::Full).then(Default::default);
+    let tools = tools.as_ref();
     let daemon = Arc::new(Daemon {
-        host: HostEnvironment::pick(var, &user, policy.env_passthrough()),
+        host: HostEnvironment::pick(var, &user, policy.env_passthrough(), tools),
         socket,
         uid,
         started: Moment::now(),
         registry: Arc::new(Registry::default()),
-        engine: Engine::start(zygote).map_err(os("listen to the zygote"))?,
+        engine,
+        isolation,
         policy,
         connections: watch::Sender::new(0),
         stop: watch::Sender::new(false),
         config,
     });
-    warning::at_start(&user, daemon.config.log_format);
+    warning::at_start(&user, &daemon.isolation, daemon.config.log_format);
     let base = || daemon.config.base_dir.clone();
     let swept = daemon.sweep(true).await;
     let first_sweep = swept.map_err(|e| RunError::Base(base(), io::Error::other(e.to_string())))?;

@@ -2,50 +2,32 @@
 
 use std::io::Write;
 
-use noxrunner_protocol::types::{Isolation, MissingFeature, Tier};
+use noxrunner_protocol::types::{Isolation, Tier};
 
 use crate::config::LogFormat;
 use crate::logging;
 
-/// What isolates the sandboxes of this version: nothing.
-pub fn isolation() -> Isolation {
-    let missing = |feature: &str, why: &str| MissingFeature {
-        feature: feature.to_owned(),
-        why: why.to_owned(),
-        mend: "nothing in this version: run only what you would run without a sandbox".to_owned(),
-    };
-    Isolation {
-        tier: Tier::None,
-        features: Vec::new(),
-        missing: vec![
-            missing("file system", "commands see and change whatever the daemon's user can"),
-            missing("network", "commands use this machine's network"),
-            missing(
-                "processes",
-                "commands see and signal other processes of the daemon's user; code that attacks \
-                 its own init or daemon can outlive its sandbox",
-            ),
-            missing(
-                "limits",
-                "nothing limits the memory, processors, processes or storage of commands",
-            ),
-        ],
-    }
-}
-
 /// The line that goes with every exec.
-pub fn at_exec() -> String {
-    format!("local mode: commands run on this machine (isolation: {})", isolation().tier)
+pub fn at_exec(tier: Tier) -> String {
+    format!("local mode: commands run on this machine (isolation: {tier})")
 }
 
 /// Says at start what the daemon does to this machine, on stderr.
-pub fn at_start(user: &str, format: LogFormat) {
-    let tier = isolation().tier;
-    let lines = [
-        format!("local mode: commands run on this machine as {user} (isolation: {tier})"),
-        "nothing keeps them from your files, your network or your other processes: use it for testing only"
-            .to_owned(),
-    ];
+pub fn at_start(user: &str, isolation: &Isolation, format: LogFormat) {
+    let tier = isolation.tier;
+    let as_whom = if tier == Tier::None { format!(" as {user}") } else { String::new() };
+    let mut lines = vec![format!(
+        "local mode: commands run on this machine{as_whom} (isolation: {tier}): use it for testing only"
+    )];
+    if tier == Tier::None {
+        lines.push(
+            "nothing keeps them from your files, your network or your other processes".to_owned(),
+        );
+    }
+    // One for each thing that a better tier would have; doctor says it again.
+    lines.extend(
+        isolation.missing.iter().map(|m| format!("not held: {}: {}; {}", m.feature, m.why, m.mend)),
+    );
     if format == LogFormat::Json {
         for line in lines {
             tracing::warn!("{line}");

@@ -17,6 +17,7 @@ use crate::launch::{Launched, Launcher, Progress};
 use crate::message::{ExecId, FromInit, SetupStep, Status, ToInit, Usage};
 use crate::sys;
 use crate::transport::{self, TransportError};
+use crate::walls::Walls;
 
 /// Number of the control socket in an init and in the zygote.
 pub(crate) const CONTROL: i32 = 3;
@@ -32,11 +33,11 @@ struct Init {
 }
 
 /// Runs an init until its daemon is gone; the result is its exit status.
-pub(crate) fn run(control: &OwnedFd) -> c_int {
+pub(crate) fn run(control: &OwnedFd, walls: &Walls<'_>) -> c_int {
+    // The number is taken by the zygote's own end, so nothing that the walls need has it.
     let Ok(control) = sys::move_to(control, CONTROL) else { return 1 };
-    sys::close_from(CONTROL.unsigned_abs() + 1);
     let _ = prctl::set_name(c"nox-init");
-    let ended = match set_up() {
+    let ended = match set_up(walls) {
         Ok(ended) => ended,
         Err((step, errno)) => {
             let failed = FromInit::SetupFailed { step, errno: errno as i32 };
@@ -53,13 +54,18 @@ pub(crate) fn run(control: &OwnedFd) -> c_int {
         outbox: VecDeque::from([FromInit::Ready]),
     };
     while init.turn().is_ok() {}
-    c_int::from(!descendants::kill_all(&init.ended))
+    // The end of process 1 is that of its namespace: the kernel kills the rest (pid_namespaces(7)).
+    c_int::from(!walls.has_pid_namespace() && !descendants::kill_all(&init.ended))
 }
 
-/// The layers that hold every command of this sandbox go here, each a step with a name.
-fn set_up() -> Result<SignalFd, (SetupStep, Errno)> {
+/// Puts up the walls that hold every command of this sandbox.
+fn set_up(walls: &Walls<'_>) -> Result<SignalFd, (SetupStep, Errno)> {
+    walls.raise()?;
+    sys::close_from(CONTROL.unsigned_abs() + 1);
     prctl::set_child_subreaper(true).map_err(|e| (SetupStep::Subreaper, e))?;
-    watch_children().map_err(|e| (SetupStep::Signals, e))
+    let ended = watch_children().map_err(|e| (SetupStep::Signals, e))?;
+    walls.close()?;
+    Ok(ended)
 }
 
 /// Blocks every signal and gives a descriptor that tells of ended children.

@@ -19,12 +19,18 @@
 //! allocates, locks or writes `errno` (which it shares with its init).
 
 mod descendants;
+mod ground;
 mod init;
+mod landlock;
 mod launch;
 pub mod message;
+mod probe;
+mod rootfs;
+mod seccomp;
 mod sys;
 pub mod template;
 pub mod transport;
+mod walls;
 mod zygote;
 
 pub use descendants::trees;

@@ -4,22 +4,72 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
+use crate::template::Template;
+
 /// Names an exec within its sandbox. The daemon counts them up and never uses one twice.
 pub type ExecId = u64;
 
 /// From the daemon to the zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToZygote {
+    /// Find out what works here, by doing it. With a host id, as that user.
+    Probe {
+        /// As [`InitSpec::host_id`].
+        host_id: Option<u32>,
+    },
+    /// Get ready to fork inits that are held so. Where that was done before, what they see is made anew.
+    Prepare(Preparation),
     /// Fork an init that talks over the one descriptor that comes with this message.
     Spawn {
         /// Repeated in the answer.
         ticket: u64,
+        /// What kind of init.
+        spec: InitSpec,
     },
+}
+
+/// Which layers hold a sandbox's commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layers {
+    /// Namespaces, a mount tree of its own, no capabilities, Landlock and seccomp.
+    Full,
+    /// Landlock and seccomp.
+    Landlock,
+    /// None.
+    None,
+}
+
+/// What the zygote needs to know before it forks inits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Preparation {
+    /// What will hold them.
+    pub layers: Layers,
+    /// What they see, where they have a mount tree.
+    pub template: Template,
+    /// Paths of the host that they may read, where they have none. What is missing is passed over.
+    pub readable: Vec<CString>,
+    /// As [`InitSpec::host_id`], for a first init that shows whether all of it works.
+    pub host_id: Option<u32>,
+}
+
+/// One init.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InitSpec {
+    /// The sandbox's directory on the host, with `workspace`, `home` and `tmp` in it.
+    pub directory: CString,
+    /// The user and group on the host that its commands are; its daemon's own where there is none.
+    pub host_id: Option<u32>,
+    /// Whether it has the host's network rather than one of its own.
+    pub host_network: bool,
 }
 
 /// From the zygote to the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromZygote {
+    /// What works here.
+    Probed(Findings),
+    /// Whether the inits to come will be as asked.
+    Prepared(Result<(), PrepareFailure>),
     /// An init was forked. A pidfd of it comes with this message.
     Spawned {
         /// The request's ticket.
@@ -43,12 +93,104 @@ pub enum FromZygote {
     },
 }
 
+/// What a probe found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// Each feature that was tried, and why it does not work, as errno(3) numbers it; 0 where it does.
+    pub tried: Vec<(Feature, i32)>,
+    /// The kernel's version of Landlock, landlock(7); 0 where it has none.
+    pub landlock: u32,
+}
+
+/// What of the kernel holds sandboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Feature {
+    /// Becoming another user of the host.
+    HostIds,
+    /// A user namespace with a user in it.
+    UserNamespace,
+    /// A mount namespace, and a mount in it.
+    MountNamespace,
+    /// An overlay of two directories, mounted.
+    Overlay,
+    /// A process id namespace.
+    PidNamespace,
+    /// A /proc of that namespace.
+    Proc,
+    /// Pseudoterminals apart from the host's.
+    Devpts,
+    /// A network namespace with its loopback up.
+    NetworkNamespace,
+    /// System V and POSIX IPC apart from the host's.
+    IpcNamespace,
+    /// A host name apart from the host's.
+    UtsNamespace,
+    /// Control groups seen from their own root.
+    CgroupNamespace,
+    /// Landlock of any version.
+    Landlock,
+    /// A seccomp filter.
+    Seccomp,
+}
+
+/// Why the inits to come cannot be as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PrepareFailure {
+    /// What they start from cannot be made.
+    Ground(PrepareStep, i32),
+    /// The first one was not forked.
+    Spawn(SpawnStep, i32),
+    /// The first one did not get ready.
+    Setup(SetupStep, i32),
+    /// The first one ended without a word, or said nothing for long.
+    Silent,
+}
+
+/// What making the ground takes that inits start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PrepareStep {
+    /// unshare(2) of a user namespace.
+    UserNamespace,
+    /// Writing its maps, user_namespaces(7).
+    IdMaps,
+    /// unshare(2) of a mount namespace, or setns(2) into one.
+    MountNamespace,
+    /// Cutting it off from the host's, mount_namespaces(7).
+    Propagation,
+    /// Copying or attaching the host's /proc.
+    Proc,
+    /// Copying or attaching the host's devices.
+    Devices,
+    /// Copying or attaching a directory of the host's.
+    Bind,
+    /// mount_setattr(2).
+    Attributes,
+    /// Mounting the tmpfs that everything stands in.
+    Tmpfs,
+    /// Making a file, a link or a directory of the template.
+    Template,
+    /// Hiding a directory of the host's.
+    Hidden,
+    /// Making the places for the sandbox's own mounts.
+    MountPoints,
+    /// pivot_root(2).
+    PivotRoot,
+    /// Compiling the seccomp filters.
+    Seccomp,
+}
+
 /// What forking an init takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpawnStep {
-    /// The request came without its descriptor.
-    Descriptor,
-    /// fork(2).
+    /// The request came without its descriptor, or before the zygote was prepared.
+    Request,
+    /// Copying the mount of the sandbox's `workspace`, `home` or `tmp`, open_tree(2).
+    Places,
+    /// setns(2) between mount namespaces.
+    MountNamespace,
+    /// Becoming the sandbox's user for the fork, seteuid(2).
+    Identity,
+    /// fork(2), or clone(2) with the namespaces.
     Fork,
     /// pidfd_open(2).
     Pidfd,
@@ -130,13 +272,45 @@ pub enum FromInit {
     },
 }
 
-/// What an init does before it takes requests.
+/// What an init does before it takes requests, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetupStep {
+    /// Writing the maps of its user namespace, user_namespaces(7).
+    IdMaps,
+    /// Becoming the sandbox's user, setresuid(2) and its like.
+    Identity,
+    /// Binding the template once more.
+    Template,
+    /// Putting the sandbox's `workspace`, `home` or `tmp` in place, move_mount(2).
+    Places,
+    /// Mounting /proc.
+    Proc,
+    /// Mounting /dev/pts.
+    Devpts,
+    /// Mounting /dev/shm.
+    Shm,
+    /// Binding the host's resolv.conf and hosts.
+    NetworkFiles,
+    /// pivot_root(2).
+    PivotRoot,
+    /// Bringing up the loopback interface.
+    Loopback,
+    /// sethostname(2).
+    Hostname,
+    /// Giving up capabilities, capabilities(7).
+    Capabilities,
+    /// Hiding from ptrace(2), prctl(2) `PR_SET_DUMPABLE`.
+    Dumpable,
+    /// prctl(2) `PR_SET_NO_NEW_PRIVS`.
+    NoNewPrivs,
+    /// landlock(7).
+    Landlock,
     /// Becoming the parent of what its commands leave behind, prctl(2) `PR_SET_CHILD_SUBREAPER`.
     Subreaper,
     /// Learning of ended children by descriptor, signalfd(2).
     Signals,
+    /// seccomp(2).
+    Seccomp,
 }
 
 /// What starting a command takes.

@@ -1,6 +1,9 @@
 //! Every system call that Rust's types cannot vouch for. Nothing else in the
 //! project is `unsafe`.
 
+mod identity;
+mod mount;
+
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -13,6 +16,10 @@ use nix::unistd::{ForkResult, Pid};
 use syscalls::{Sysno, raw_syscall};
 
 use crate::message::{ExecStep, Status, Usage};
+pub(crate) use identity::{
+    drop_bounding_set, drop_capabilities, fork_into, landlock_version, lock_securebits, loopback_up,
+};
+pub(crate) use mount::{Attributes, attach, copy_of, seal};
 
 /// Closes every descriptor but the standard three, so that nothing the starter
 /// of this program had open stays open for its life.
@@ -42,12 +49,15 @@ pub(crate) fn fork(child: impl FnOnce() -> c_int) -> Result<Pid, Errno> {
     // the child lacks, and the child ends in _exit without running the parent's destructors.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => {
-            let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
-            // SAFETY: ends the process and touches nothing else.
-            unsafe { libc::_exit(status.unwrap_or(101)) }
-        }
+        ForkResult::Child => never_return(child),
     }
+}
+
+/// What a forked child does, and nothing after it.
+fn never_return(child: impl FnOnce() -> c_int) -> ! {
+    let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+    // SAFETY: ends the process and touches nothing else.
+    unsafe { libc::_exit(status.unwrap_or(101)) }
 }
 
 /// A descriptor that names a child, pidfd_open(2).

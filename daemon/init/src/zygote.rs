@@ -11,11 +11,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, chdir, getpid, setsid};
+use nix::unistd::{Pid, chdir, geteuid, getpid, setgroups, setsid};
 
 use crate::descendants;
+use crate::ground::{Forked, Kit};
 use crate::init::{self, CONTROL};
-use crate::message::{FromZygote, SpawnStep, Status, ToZygote};
+use crate::message::{FromZygote, InitSpec, SpawnStep, Status, ToZygote};
+use crate::probe;
 use crate::sys;
 use crate::transport::{self, TransportError};
 
@@ -69,6 +71,8 @@ pub fn start() -> Result<Zygote, StartError> {
 struct State {
     control: OwnedFd,
     ended: SignalFd,
+    /// None until the daemon has said what holds its sandboxes.
+    kit: Option<Kit>,
     inits: HashSet<Pid>,
     /// Inits that ended while what they left behind still has to be killed.
     uncleared: Vec<Pid>,
@@ -95,12 +99,17 @@ fn set_up(control: &OwnedFd) -> Result<State, Errno> {
     setsid()?;
     chdir("/")?;
     umask(Mode::from_bits_truncate(0o022));
+    if geteuid().is_root() {
+        // Root's groups are nobody's business. Who may not drop them may not become another user either.
+        let _ = setgroups(&[]);
+    }
     sys::reset_signal_dispositions();
     let _ = prctl::set_name(c"nox-zygote");
     prctl::set_child_subreaper(true)?;
     Ok(State {
         control,
         ended: init::watch_children()?,
+        kit: None,
         inits: HashSet::new(),
         uncleared: Vec::new(),
     })
@@ -129,34 +138,43 @@ impl State {
 
     fn take_requests(&mut self) -> Result<(), Over> {
         loop {
-            let (ToZygote::Spawn { ticket }, mut descriptors) =
-                match transport::recv(self.control.as_fd()) {
-                    Ok(received) => received,
-                    Err(TransportError::WouldBlock) => return Ok(()),
-                    Err(_) => return Err(Over),
-                };
-            let spawned = match descriptors.pop() {
-                Some(socket) => self.spawn(&socket),
-                None => Err((SpawnStep::Descriptor, Errno::EBADMSG)),
+            let (request, mut descriptors) = match transport::recv(self.control.as_fd()) {
+                Ok(received) => received,
+                Err(TransportError::WouldBlock) => return Ok(()),
+                Err(_) => return Err(Over),
             };
-            match spawned {
-                Ok((pid, pidfd)) => {
-                    self.answer(&FromZygote::Spawned { ticket, pid: pid.as_raw() }, &[pidfd])?;
+            match request {
+                ToZygote::Probe { host_id } => {
+                    self.answer(&FromZygote::Probed(probe::run(host_id)), &[])?;
                 }
-                Err((step, errno)) => {
-                    let errno = errno as i32;
-                    self.answer(&FromZygote::Failed { ticket, step, errno }, &[])?;
+                ToZygote::Prepare(wish) => {
+                    let outcome = Kit::prepare(&mut self.kit, wish);
+                    self.answer(&FromZygote::Prepared(outcome), &[])?;
                 }
+                ToZygote::Spawn { ticket, spec } => match self.spawn(&spec, descriptors.pop()) {
+                    Ok((pid, pidfd)) => {
+                        self.answer(&FromZygote::Spawned { ticket, pid: pid.as_raw() }, &[pidfd])?;
+                    }
+                    Err((step, errno)) => {
+                        let errno = errno as i32;
+                        self.answer(&FromZygote::Failed { ticket, step, errno }, &[])?;
+                    }
+                },
             }
         }
     }
 
-    fn spawn(&mut self, socket: &OwnedFd) -> Result<(Pid, OwnedFd), (SpawnStep, Errno)> {
-        let pid = sys::fork(|| init::run(socket)).map_err(|e| (SpawnStep::Fork, e))?;
-        self.inits.insert(pid);
-        // Only this process reaps it, so the number is still its own.
-        let pidfd = sys::pidfd_open(pid).map_err(|e| (SpawnStep::Pidfd, e))?;
-        Ok((pid, pidfd))
+    fn spawn(
+        &mut self,
+        spec: &InitSpec,
+        socket: Option<OwnedFd>,
+    ) -> Result<Forked, (SpawnStep, Errno)> {
+        let (Some(kit), Some(socket)) = (&self.kit, socket) else {
+            return Err((SpawnStep::Request, Errno::EPROTO));
+        };
+        let forked = kit.fork(spec, &socket)?;
+        self.inits.insert(forked.0);
+        Ok(forked)
     }
 
     /// Waits while the daemon is behind: it owns both sides of this conversation and reads always.

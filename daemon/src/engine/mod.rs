@@ -12,7 +12,7 @@ pub mod zygote;
 pub use init::Init;
 pub use zygote::Engine;
 
-use noxrunner_init::message::{ExecStep, SetupStep, SpawnStep};
+use noxrunner_init::message::{ExecStep, PrepareFailure, SetupStep, SpawnStep};
 use noxrunner_init::transport::TransportError;
 
 /// Why an init or a command could not be started or spoken to.
@@ -35,6 +35,9 @@ pub enum EngineError {
         /// Why, as errno(3) numbers it.
         errno: i32,
     },
+    /// The zygote could not get ready for inits.
+    #[error("cannot isolate sandboxes: {}", prepare_text(.0))]
+    Prepare(PrepareFailure),
     /// An init could not get ready.
     #[error("the sandbox's init cannot work ({step:?}): {}", errno_text(*errno))]
     Setup {
@@ -65,6 +68,15 @@ pub enum EngineError {
 impl EngineError {
     pub(crate) fn os(what: &'static str, error: impl std::fmt::Display) -> Self {
         Self::Os(what, error.to_string())
+    }
+}
+
+fn prepare_text(failure: &PrepareFailure) -> String {
+    match failure {
+        PrepareFailure::Ground(step, errno) => format!("{step:?}: {}", errno_text(*errno)),
+        PrepareFailure::Spawn(step, errno) => format!("{step:?}: {}", errno_text(*errno)),
+        PrepareFailure::Setup(step, errno) => format!("{step:?}: {}", errno_text(*errno)),
+        PrepareFailure::Silent => "a first init did not get ready".to_owned(),
     }
 }
 

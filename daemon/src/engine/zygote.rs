@@ -1,6 +1,6 @@
 //! The daemon's hold on the zygote.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,9 @@ use nix::sys::socket::{Shutdown, shutdown};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use noxrunner_init::Zygote;
-use noxrunner_init::message::{FromZygote, ToZygote};
+use noxrunner_init::message::{
+    Findings, FromZygote, InitSpec, Preparation, PrepareFailure, ToZygote,
+};
 use noxrunner_init::transport::{self, TransportError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -29,6 +31,7 @@ type Answer = Result<Spawned, EngineError>;
 pub struct Engine {
     zygote: AsyncFd<OwnedFd>,
     asked: Mutex<Asked>,
+    turn: tokio::sync::Mutex<()>,
     gone: state::Sender<bool>,
     pid: Pid,
     ended: AsyncFd<OwnedFd>,
@@ -37,6 +40,9 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Asked {
     next: u64,
+    // Answered in the order in which they were asked.
+    probes: VecDeque<oneshot::Sender<Findings>>,
+    preparations: VecDeque<oneshot::Sender<Result<(), PrepareFailure>>>,
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
     living: HashMap<i32, state::Sender<bool>>,
 }
@@ -50,6 +56,7 @@ impl Engine {
         let engine = Arc::new(Self {
             zygote: watch(zygote.control, Interest::READABLE | Interest::WRITABLE)?,
             asked: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
             gone: state::Sender::new(false),
             pid: Pid::from_raw(zygote.pid),
             ended: watch(zygote.pidfd, Interest::READABLE)?,
@@ -58,11 +65,51 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Finds out what of the kernel works here, as the user of that id where there is one.
+    ///
+    /// # Errors
+    /// Where the zygote does not answer.
+    pub async fn probe(&self, host_id: Option<u32>) -> Result<Findings, EngineError> {
+        let asked = |asked: &mut Asked, answer| asked.probes.push_back(answer);
+        self.ask(&ToZygote::Probe { host_id }, asked).await
+    }
+
+    /// Gets ready for inits of one kind, or makes anew what they see.
+    ///
+    /// # Errors
+    /// Which step failed, and why.
+    pub async fn prepare(&self, wish: Preparation) -> Result<(), EngineError> {
+        let asked = |asked: &mut Asked, answer| asked.preparations.push_back(answer);
+        let prepared = self.ask(&ToZygote::Prepare(wish), asked).await?;
+        prepared.map_err(EngineError::Prepare)
+    }
+
+    async fn ask<T>(
+        &self,
+        request: &ToZygote,
+        note: impl FnOnce(&mut Asked, oneshot::Sender<T>),
+    ) -> Result<T, EngineError> {
+        // Requests and answers are paired by their order.
+        let _turn = self.turn.lock().await;
+        let (answer, answered) = oneshot::channel();
+        note(&mut self.lock(), answer);
+        // Looked at after the entry is made: who says "gone" empties the list afterwards.
+        if *self.gone.borrow() {
+            return Err(EngineError::ZygoteGone);
+        }
+        let asking = async {
+            self.send(request, None).await?;
+            answered.await.map_err(|_| EngineError::ZygoteGone)
+        };
+        let patience = START_PATIENCE * 2;
+        timeout(patience, asking).await.unwrap_or(Err(EngineError::NotReady(patience.as_secs())))
+    }
+
     /// Starts an init and waits until it is ready.
     ///
     /// # Errors
     /// What failed, and why.
-    pub async fn spawn_init(&self) -> Result<Arc<Init>, EngineError> {
+    pub async fn spawn_init(&self, spec: InitSpec) -> Result<Arc<Init>, EngineError> {
         let (ours, theirs) =
             transport::pair().map_err(|e| EngineError::os("make a pair of sockets", e))?;
         let (answer, answered) = oneshot::channel();
@@ -78,7 +125,7 @@ impl Engine {
             return Err(EngineError::ZygoteGone);
         }
         let spawning = async {
-            self.send(&ToZygote::Spawn { ticket }, &theirs).await?;
+            self.send(&ToZygote::Spawn { ticket, spec }, Some(&theirs)).await?;
             drop(theirs);
             answered.await.map_err(|_| EngineError::ZygoteGone)?
         };
@@ -115,14 +162,15 @@ impl Engine {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn send(&self, message: &ToZygote, socket: &OwnedFd) -> Result<(), EngineError> {
+    async fn send(&self, message: &ToZygote, socket: Option<&OwnedFd>) -> Result<(), EngineError> {
+        let socket: Vec<_> = socket.into_iter().map(AsFd::as_fd).collect();
         loop {
             let mut ready = self
                 .zygote
                 .ready(Interest::WRITABLE)
                 .await
                 .map_err(|e| EngineError::os("wait for the zygote", e))?;
-            match transport::send(self.zygote.as_fd(), message, &[socket.as_fd()]) {
+            match transport::send(self.zygote.as_fd(), message, &socket) {
                 Ok(()) => return Ok(()),
                 Err(TransportError::WouldBlock) => ready.clear_ready(),
                 Err(error) => return Err(send_error(error, EngineError::ZygoteGone)),
@@ -145,6 +193,15 @@ impl Engine {
     fn take(&self, message: FromZygote, mut descriptors: Vec<OwnedFd>) {
         let mut asked = self.lock();
         let (ticket, outcome) = match message {
+            FromZygote::Probed(findings) => {
+                // Whoever asked may be gone; so in the next one.
+                let _ = asked.probes.pop_front().map(|answer| answer.send(findings));
+                return;
+            }
+            FromZygote::Prepared(outcome) => {
+                let _ = asked.preparations.pop_front().map(|answer| answer.send(outcome));
+                return;
+            }
             FromZygote::Cleared { pid } => {
                 if let Some(living) = asked.living.remove(&pid) {
                     living.send_replace(true);

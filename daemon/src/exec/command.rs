@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use nix::libc;
 use noxrunner_init::message::{ExecStep, Status};
 use noxrunner_protocol::limits;
-use noxrunner_protocol::types::{Cause, Denial, Encoding, ExecParams, ExecResult, ResourceUsage};
+use noxrunner_protocol::types::{
+    Cause, Denial, Encoding, ExecParams, ExecResult, ResourceUsage, Tier,
+};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
@@ -56,9 +58,9 @@ pub async fn exec(
         stdin,
         max_output: usize::try_from(params.max_output_bytes).unwrap_or(usize::MAX),
     };
-    let place = decide(params.workdir.as_bytes(), PathUse::Directory, &names(&sandbox)?)
+    let place = decide(params.workdir.as_bytes(), PathUse::Directory, &names(daemon, &sandbox)?)
         .map_err(|error| CallError::Invalid(format!("workdir {error}")))?;
-    let mut answer = Answer::new(&params, &place);
+    let mut answer = Answer::new(&params, &place, daemon.isolation.tier);
 
     let (judging, judged_in) = (Arc::clone(daemon), Arc::clone(&sandbox));
     let asked = Arc::clone(&params);
@@ -113,13 +115,13 @@ fn check(params: &mut ExecParams) -> Result<Option<Vec<u8>>, CallError> {
     }))
 }
 
-fn names(sandbox: &Sandbox) -> Result<RootNames, CallError> {
-    RootNames::with_host_dir(sandbox.dir.path()).map_err(|e| CallError::Invalid(e.to_string()))
+fn names(daemon: &Daemon, sandbox: &Sandbox) -> Result<RootNames, CallError> {
+    daemon.names(sandbox.dir.path()).map_err(|e| CallError::Invalid(e.to_string()))
 }
 
 /// Asks policy and plans what it approves. Touches the disk.
 fn judge(daemon: &Daemon, sandbox: &Sandbox, params: &ExecParams) -> Result<Judged, CallError> {
-    let names = names(sandbox)?;
+    let names = names(daemon, sandbox)?;
     let host_path = |inside: &Inside| Some(sandbox.dir.host_path(inside));
     let base_env = sandbox.environment(&daemon.host);
     let request = CommandRequest {
@@ -130,7 +132,7 @@ fn judge(daemon: &Daemon, sandbox: &Sandbox, params: &ExecParams) -> Result<Judg
         view: View { names: &names, host_path: &host_path },
     };
     match daemon.policy.approve(&request) {
-        Ok(approved) => Ok(Judged::Planned(plan::plan(approved, sandbox)?)),
+        Ok(approved) => Ok(Judged::Planned(plan::plan(approved, sandbox, &names)?)),
         Err(Refusal::Denied(denial)) => Ok(Judged::Denied(denial)),
         Err(Refusal::Invalid(why)) => Err(CallError::Invalid(why)),
     }
@@ -154,12 +156,12 @@ struct Outcome {
 }
 
 impl Answer {
-    fn new(params: &ExecParams, place: &Inside) -> Self {
+    fn new(params: &ExecParams, place: &Inside, tier: Tier) -> Self {
         Self {
             encoding: params.encoding,
             workdir: String::from_utf8_lossy(&place.display_path()).into_owned(),
             redirected: place.redirected(),
-            warnings: vec![warning::at_exec()],
+            warnings: vec![warning::at_exec(tier)],
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,19 +10,17 @@ use noxrunner_protocol::types::{PolicyCheck, PolicyCheckParams};
 use super::{CommandRequest, Policy, RootNames, View, check_path};
 
 /// Answers `policy.check` as for a sandbox with nothing in it. `base_env` is
-/// the environment of its commands; `sandbox_dir` any path such a sandbox's directory could
-/// have. Looks at the file system: not for the async threads.
+/// the environment of its commands. Looks at the file system: not for the async threads.
 ///
 /// # Errors
 /// Why the question makes no sense, in words.
 pub fn check(
     policy: &Policy,
     base_env: &BTreeMap<OsString, OsString>,
-    sandbox_dir: &Path,
+    names: &RootNames,
     params: &PolicyCheckParams,
 ) -> Result<PolicyCheck, String> {
-    let names = RootNames::with_host_dir(sandbox_dir).map_err(|e| e.to_string())?;
-    let path = |path: &[u8]| check_path(path, &names).map_err(|e| format!("path {e}"));
+    let path = |path: &[u8]| check_path(path, names).map_err(|e| format!("path {e}"));
     match (&params.cmd, &params.path, &params.path_base64) {
         (Some(cmd), None, None) => {
             let request = CommandRequest {
@@ -31,7 +28,7 @@ pub fn check(
                 workdir: "/workspace",
                 env: &BTreeMap::new(),
                 base_env,
-                view: View { names: &names, host_path: &|_| None },
+                view: View { names, host_path: &|_| None },
             };
             policy.check_command(&request).map_err(|refusal| refusal.to_string())
         }

@@ -29,7 +29,7 @@ use noxrunner_protocol::types::{CommandScope, ListMode, PolicyInfo, SettingGap};
 pub use approve::{Approved, CommandRequest, Refusal, check_env, check_path, check_words};
 pub use check::check;
 pub use file::{PolicyFileError, PolicyFileProblem};
-pub use path::{Inside, PathError, PathUse, Root, RootNames, decide};
+pub use path::{HostDirError, Inside, PathError, PathUse, Root, RootNames, decide};
 pub use resolve::View;
 use rules::{DEFAULT_BLOCK, Rule};
 

@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::ids::TtlSeconds;
-use noxrunner_protocol::types::LimitName;
+use noxrunner_protocol::types::{LimitName, Network};
 use serde::{Deserialize, Serialize};
 
 use super::{Key, Sandbox, Settings};
@@ -50,6 +50,8 @@ pub struct Manifest {
     leased: bool,
     #[serde(default)]
     image: Option<String>,
+    #[serde(default)]
+    network: Network,
     #[serde(default)]
     env: BTreeMap<String, String>,
     #[serde(default)]
@@ -88,6 +90,7 @@ impl Manifest {
             deleting,
             leased: false,
             image: settings.image,
+            network: settings.network,
             env: settings.env,
             limits: settings.limits,
         }
@@ -167,6 +170,7 @@ impl Manifest {
             deadline: now.boot + left,
             expires_at: now.wall + left,
             image: self.image.clone(),
+            network: self.network,
             env: self.env.clone(),
             limits: self.limits.clone(),
         }

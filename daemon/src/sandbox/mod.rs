@@ -23,9 +23,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use noxrunner_init::message::InitSpec;
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::ids::TtlSeconds;
-use noxrunner_protocol::types::{CreateParams, EnforcedBy, LimitName, LimitStatus, Limits, Usage};
+use noxrunner_protocol::types::{
+    CreateParams, EnforcedBy, LimitName, LimitStatus, Limits, Network, Usage,
+};
 
 use crate::clock::Moment;
 use crate::engine::{Engine, EngineError, Init};
@@ -83,6 +86,8 @@ pub struct Settings {
     pub expires_at: SystemTime,
     /// The image it was asked for with.
     pub image: Option<String>,
+    /// The network it has; a later create cannot change it.
+    pub network: Network,
     /// Environment variables of every command in it.
     pub env: BTreeMap<String, String>,
     /// The limits it was asked for with, as they were written.
@@ -97,6 +102,7 @@ impl Settings {
             deadline: now.boot,
             expires_at: now.wall,
             image: None,
+            network: params.network.unwrap_or_default(),
             env: BTreeMap::new(),
             limits: BTreeMap::new(),
         };
@@ -214,9 +220,18 @@ impl Sandbox {
         if let Some(dead) = slot.init.take() {
             dead.cleared().await;
         }
-        let init = engine.spawn_init().await?;
+        let init = engine.spawn_init(self.spec()?).await?;
         slot.init = Some(Arc::clone(&init));
         Ok(init)
+    }
+
+    fn spec(&self) -> Result<InitSpec, EngineError> {
+        let directory = dir::c_path(self.dir.path());
+        Ok(InitSpec {
+            directory: directory.map_err(|e| EngineError::os("name the sandbox's directory", e))?,
+            host_id: None,
+            host_network: self.lock().network == Network::Host,
+        })
     }
 
     /// Ends everything that runs in it, waits until that is done, and lets nothing be started again.
@@ -263,7 +278,10 @@ impl Sandbox {
 
     /// The environment of its commands, before the caller adds to it.
     pub fn environment(&self, host: &HostEnvironment) -> BTreeMap<OsString, OsString> {
-        let path = |root: Root| self.dir.path().join(root.host_name()).into_os_string();
+        let path = |root: Root| match host.mount_tree {
+            true => root.path().into(),
+            false => self.dir.path().join(root.host_name()).into_os_string(),
+        };
         let mut env = host.variables.clone();
         env.insert("HOME".into(), path(Root::Home));
         env.insert("TMPDIR".into(), path(Root::Tmp));
@@ -302,22 +320,29 @@ impl Drop for Running {
 pub struct HostEnvironment {
     variables: BTreeMap<OsString, OsString>,
     passthrough: BTreeMap<OsString, OsString>,
+    // Whether commands have a mount tree, in which the sandbox's places have names of their own.
+    mount_tree: bool,
 }
+
+/// What commands are called that have a mount tree, in its own /etc/passwd.
+const SANDBOX_USER: &str = "nox";
 
 /// Where programs are looked for when the daemon has no PATH: what most systems give a login.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl HostEnvironment {
     /// Picks from the daemon's environment what commands may see, and adds what
-    /// `passthrough` names.
+    /// `passthrough` names. In a mount tree they are a user of their own, and `tools` says where things are.
     pub fn pick(
         get: impl Fn(&str) -> Option<OsString>,
         user: &str,
         passthrough: &[String],
+        tools: Option<&BTreeMap<OsString, OsString>>,
     ) -> Self {
         let set = |name: &str| get(name).filter(|value| !value.is_empty());
         let path = set("PATH").map_or_else(|| DEFAULT_PATH.into(), |path| absolute_entries(&path));
-        let variables = BTreeMap::from([
+        let user = if tools.is_some() { SANDBOX_USER } else { user };
+        let mut variables = BTreeMap::from([
             ("PATH".into(), path),
             ("USER".into(), user.into()),
             ("LANG".into(), set("LANG").unwrap_or_else(|| "C.UTF-8".into())),
@@ -325,7 +350,8 @@ impl HostEnvironment {
             ("TERM".into(), "dumb".into()),
         ]);
         let named = passthrough.iter().filter_map(|name| Some((name.into(), get(name)?)));
-        Self { variables, passthrough: named.collect() }
+        variables.extend(tools.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        Self { variables, passthrough: named.collect(), mount_tree: tools.is_some() }
     }
 
     /// What commands of every sandbox see.

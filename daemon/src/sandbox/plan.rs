@@ -1,14 +1,14 @@
 //! From what policy approved to what an init runs. The only place that makes
 //! an [`ExecSpec`], so nothing reaches a process around policy.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use noxrunner_init::message::Exec;
 
-use crate::policy::Approved;
+use crate::policy::{Approved, RootNames};
 use crate::sandbox::workdir::{self, WorkdirError};
 use crate::sandbox::{Sandbox, dir};
 
@@ -55,17 +55,20 @@ pub enum PlanError {
     Name(#[from] io::Error),
 }
 
-/// Plans a command for a sandbox without a mount tree: its working directory is
-/// the one on this machine, made where it is missing. Touches the disk: not for the async threads.
+/// Plans a command. Its working directory, made where it is missing, is named as commands
+/// name it: as on this machine, or as in the sandbox's mount tree. Touches the disk.
 ///
 /// # Errors
 /// Why the working directory cannot be used.
-pub fn plan(approved: Approved, sandbox: &Sandbox) -> Result<Plan, PlanError> {
+pub fn plan(approved: Approved, sandbox: &Sandbox, names: &RootNames) -> Result<Plan, PlanError> {
     let (argv, env, inside) = approved.into_parts();
     let workdir_created = workdir::ensure(sandbox.dir.fd(), &inside)?;
-    let host = sandbox.dir.host_path(&inside);
+    let seen = match names.has_mount_tree() {
+        true => PathBuf::from(OsString::from_vec(inside.display_path())),
+        false => sandbox.dir.host_path(&inside),
+    };
     let programs = programs(argv.first().map_or(c"", |name| name), &env);
-    let workdir = dir::c_path(&host).map_err(io::Error::from)?;
+    let workdir = dir::c_path(&seen).map_err(io::Error::from)?;
     Ok(Plan { spec: ExecSpec { workdir, programs, argv, env }, workdir_created })
 }
 

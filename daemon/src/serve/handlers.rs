@@ -8,9 +8,9 @@ use noxrunner_protocol::method::{
 };
 use noxrunner_protocol::openrpc;
 use noxrunner_protocol::types::{
-    CreateParams, CreateResult, DaemonInfo, Deleted, ExecParams, ExecResult, Health, NoParams,
-    PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList, SandboxRef, SandboxState,
-    Shutdown, Touched,
+    CreateParams, CreateResult, DaemonInfo, Deleted, ExecParams, ExecResult, Health, Isolation,
+    NoParams, PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList, SandboxRef,
+    SandboxState, Shutdown, Touched,
 };
 use tokio::task::spawn_blocking;
 
@@ -21,7 +21,6 @@ use crate::error::CallError;
 use crate::exec::command;
 use crate::policy;
 use crate::sandbox::{Sandbox, dir};
-use crate::warning;
 
 /// This program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -66,7 +65,7 @@ async fn health(daemon: Arc<Daemon>, caller: Caller, _: NoParams) -> Outcome<Hea
         version: VERSION.to_owned(),
         uptime_seconds: uptime(&daemon),
         sandboxes: daemon.registry.visible(caller.peer.uid).len(),
-        isolation: warning::isolation(),
+        isolation: daemon.isolation.clone(),
         backend: "local".to_owned(),
         unsupported: UNSUPPORTED.iter().map(|&name| name.to_owned()).collect(),
     })
@@ -98,7 +97,7 @@ async fn create(
         expires_at: rfc3339(settings.expires_at),
         created,
         sandbox_dir: sandbox.dir.path().to_string_lossy().into_owned(),
-        isolation: warning::isolation(),
+        isolation: daemon.isolation.clone(),
         limits: settings.limits(),
         warnings,
     })
@@ -107,12 +106,14 @@ async fn create(
 async fn get(daemon: Arc<Daemon>, caller: Caller, params: SandboxRef) -> Outcome<SandboxInfo> {
     let found = daemon.registry.find(caller.peer.uid, &params.session_id).await;
     let sandbox = found.map_err(CallError::lookup(&params.session_id))?;
-    joined(spawn_blocking(move || describe(&sandbox)).await)
+    joined(spawn_blocking(move || describe(&sandbox, &daemon.isolation)).await)
 }
 
 async fn list(daemon: Arc<Daemon>, caller: Caller, _: NoParams) -> Outcome<SandboxList> {
     let visible = daemon.registry.visible(caller.peer.uid);
-    let described = spawn_blocking(move || visible.iter().map(describe).collect());
+    let described = spawn_blocking(move || {
+        visible.iter().map(|sandbox| describe(sandbox, &daemon.isolation)).collect()
+    });
     Ok(SandboxList { sandboxes: joined(described.await)? })
 }
 
@@ -141,7 +142,8 @@ async fn policy_check(
 ) -> Outcome<PolicyCheck> {
     let checked = spawn_blocking(move || {
         let dir = daemon.config.base_dir.join(dir::PREFIX);
-        policy::check(&daemon.policy, daemon.host.variables(), &dir, &params)
+        let names = daemon.names(&dir).map_err(|e| e.to_string())?;
+        policy::check(&daemon.policy, daemon.host.variables(), &names, &params)
     });
     joined(checked.await)?.map_err(CallError::Invalid)
 }
@@ -157,7 +159,7 @@ async fn info(daemon: Arc<Daemon>, _: Caller, _: NoParams) -> Outcome<DaemonInfo
         uptime_seconds: uptime(&daemon),
         sandboxes: *daemon.registry.count().borrow(),
         connections: *daemon.connections.borrow(),
-        tier: warning::isolation().tier,
+        tier: daemon.isolation.tier,
         ephemeral: daemon.config.ephemeral,
         idle_exit_seconds: daemon.config.idle_exit.map(|time| time.as_secs()),
     })
@@ -180,7 +182,7 @@ fn pod_name(sandbox: &Sandbox) -> String {
     sandbox.dir.name().to_string_lossy().into_owned()
 }
 
-fn describe(sandbox: &Arc<Sandbox>) -> SandboxInfo {
+fn describe(sandbox: &Arc<Sandbox>, isolation: &Isolation) -> SandboxInfo {
     let settings = sandbox.settings();
     SandboxInfo {
         session_id: sandbox.key.id.clone(),
@@ -192,7 +194,7 @@ fn describe(sandbox: &Arc<Sandbox>) -> SandboxInfo {
         ttl_seconds: settings.ttl,
         sandbox_dir: sandbox.dir.path().to_string_lossy().into_owned(),
         leased: false,
-        isolation: warning::isolation(),
+        isolation: isolation.clone(),
         limits: settings.limits(),
         image: settings.image,
         usage: sandbox.usage(),

@@ -1,0 +1,285 @@
+//! System calls that no sandboxed code gets, seccomp(2).
+//!
+//! One filter for each error number: that is how `seccompiler` has it, and the
+//! kernel remembers of most calls that all of them pass (since Linux 5.11), so it is not paid for at each call.
+
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+
+use nix::errno::Errno;
+use seccompiler::SeccompCmpArgLen::Dword;
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
+use seccompiler::{
+    BpfProgram, Error, SeccompAction, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter, sock_filter,
+};
+
+use crate::message::Layers;
+
+/// Filters ready to be installed.
+#[derive(Debug, Clone)]
+pub(crate) struct Filters(Vec<BpfProgram>);
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Calls numbered alike on every architecture, newer than some libcs.
+const OPEN_TREE_ATTR: i64 = 467;
+const FCHMODAT2: i64 = 452;
+const SETXATTRAT: i64 = 463;
+const REMOVEXATTRAT: i64 = 466;
+const FILE_SETATTR: i64 = 469;
+
+impl Filters {
+    /// Makes the filters of a tier. Allocates: not for where time matters.
+    pub(crate) fn compile(layers: Layers) -> Result<Self, Errno> {
+        let mut denied = privileged();
+        denied.extend(namespaces()?);
+        denied.insert(
+            libc::SYS_ioctl,
+            vec![arg(1, Eq, libc::TIOCSTI)?, arg(1, Eq, libc::TIOCLINUX)?],
+        );
+        denied.insert(libc::SYS_personality, vec![rule(&[(0, Ne, 0), (0, Ne, 0xffff_ffff)])?]);
+        denied.insert(libc::SYS_socket, sockets()?);
+        let mut foreign = Rules::new();
+        match layers {
+            Layers::Full | Layers::None => {
+                foreign.insert(libc::SYS_socket, vec![unknown_family()?]);
+            }
+            Layers::Landlock => without_a_mount_tree(&mut denied)?,
+        }
+        // libc asks for clone3 first and falls back; clone's flags can be looked at, clone3's cannot.
+        let unknown = Rules::from([(libc::SYS_clone3, Vec::new())]);
+        let mut programs = vec![program(denied, Errno::EPERM)?, program(unknown, Errno::ENOSYS)?];
+        if !foreign.is_empty() {
+            programs.push(program(foreign, Errno::EAFNOSUPPORT)?);
+        }
+        if let Some(first) = programs.first_mut() {
+            first.splice(0..0, no_second_numbering());
+        }
+        Ok(Self(programs))
+    }
+
+    /// Installs them on this process, for ever. Needs no_new_privs.
+    pub(crate) fn install(&self) -> Result<(), Errno> {
+        self.0
+            .iter()
+            .try_for_each(|program| apply_filter(program))
+            .map_err(|error| errno_of(&error))
+    }
+}
+
+fn errno_of(error: &Error) -> Errno {
+    match error {
+        Error::Prctl(e) | Error::Seccomp(e) => {
+            e.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw)
+        }
+        Error::Backend(_) | Error::EmptyFilter | Error::ThreadSync(_) => Errno::EINVAL,
+    }
+}
+
+/// What `rules` name is answered with an error number. A call through another
+/// architecture's entry (int 0x80) kills its process.
+fn program(rules: Rules, errno: Errno) -> Result<BpfProgram, Errno> {
+    let arch = ARCH.try_into().map_err(|_| Errno::ENOSYS)?;
+    let denial = SeccompAction::Errno(errno as u32);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denial, arch);
+    filter.and_then(TryInto::try_into).map_err(|_| Errno::EINVAL)
+}
+
+/// x86-64 has its calls a second time, as x32, under numbers from 2^30 up: none of them passes.
+fn no_second_numbering() -> Vec<sock_filter> {
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    if ARCH != "x86_64" {
+        return Vec::new();
+    }
+    let refuse = libc::SECCOMP_RET_ERRNO | Errno::ENOSYS as u32;
+    vec![
+        // The number is the first word of seccomp_data.
+        step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0),
+        step((libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16, 0, 1, 0x4000_0000),
+        step((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, refuse),
+    ]
+}
+
+/// Calls that are refused whatever their arguments.
+fn privileged() -> Rules {
+    let mut calls = vec![
+        // Mounts.
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_open_tree,
+        OPEN_TREE_ATTR,
+        libc::SYS_move_mount,
+        libc::SYS_fsopen,
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+        libc::SYS_fspick,
+        libc::SYS_mount_setattr,
+        libc::SYS_setns,
+        libc::SYS_quotactl,
+        libc::SYS_quotactl_fd,
+        libc::SYS_swapon,
+        libc::SYS_swapoff,
+        // Files by other means than a path.
+        libc::SYS_open_by_handle_at,
+        // Keyrings know no namespace.
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        // Large parts of the kernel that few programs need.
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_fanotify_init,
+        // The machine itself.
+        libc::SYS_kexec_load,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_delete_module,
+        libc::SYS_reboot,
+        libc::SYS_acct,
+        libc::SYS_syslog,
+        libc::SYS_clock_settime,
+        libc::SYS_settimeofday,
+        libc::SYS_vhangup,
+        libc::SYS_kcmp,
+    ];
+    #[cfg(target_arch = "x86_64")]
+    calls.extend([libc::SYS_kexec_file_load, libc::SYS_iopl, libc::SYS_ioperm]);
+    #[cfg(target_arch = "aarch64")]
+    calls.push(libc::SYS_kexec_file_load);
+    calls.into_iter().map(|call| (call, Vec::new())).collect()
+}
+
+/// clone(2) and unshare(2) with a flag that makes a namespace.
+fn namespaces() -> Result<Rules, Errno> {
+    let flags = [
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWCGROUP,
+    ];
+    let has = |flag: i32| {
+        let flag = u64::from(flag.cast_unsigned());
+        rule(&[(0, MaskedEq(flag), flag)])
+    };
+    let cloned = flags.into_iter().map(has).collect::<Result<Vec<_>, _>>()?;
+    let mut unshared = cloned.clone();
+    // In clone this bit belongs to the number of a signal.
+    unshared.push(has(CLONE_NEWTIME)?);
+    Ok(Rules::from([(libc::SYS_clone, cloned), (libc::SYS_unshare, unshared)]))
+}
+
+/// From linux/sched.h.
+const CLONE_NEWTIME: i32 = 0x80;
+
+const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Bits of a socket's type that are its type, not its flags (`SOCK_TYPE_MASK`).
+const TYPE: u64 = 0xf;
+
+/// Raw sockets, and netlink beyond routes, where interfaces and addresses are listed.
+fn sockets() -> Result<Vec<SeccompRule>, Errno> {
+    let mut rules = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for kind in [libc::SOCK_RAW, SOCK_PACKET] {
+            rules.push(rule(&[(0, Eq, word(family)), (1, MaskedEq(TYPE), word(kind))])?);
+        }
+    }
+    let routes = word(libc::NETLINK_ROUTE);
+    rules.push(rule(&[(0, Eq, word(libc::AF_NETLINK)), (2, Ne, routes)])?);
+    Ok(rules)
+}
+
+/// From socket(2): obsolete, and a raw one.
+const SOCK_PACKET: i32 = 10;
+
+fn unknown_family() -> Result<SeccompRule, Errno> {
+    rule(&FAMILIES.map(|family| (0, Ne, word(family))))
+}
+
+/// What Landlock alone leaves open where the host's files, sockets and IPC are in sight.
+fn without_a_mount_tree(denied: &mut Rules) -> Result<(), Errno> {
+    let mut calls = vec![
+        libc::SYS_socket,
+        libc::SYS_fchmod,
+        libc::SYS_fchmodat,
+        FCHMODAT2,
+        libc::SYS_fchown,
+        libc::SYS_fchownat,
+        libc::SYS_utimensat,
+        libc::SYS_setxattr,
+        libc::SYS_lsetxattr,
+        libc::SYS_fsetxattr,
+        SETXATTRAT,
+        libc::SYS_removexattr,
+        libc::SYS_lremovexattr,
+        libc::SYS_fremovexattr,
+        REMOVEXATTRAT,
+        FILE_SETATTR,
+        libc::SYS_shmget,
+        libc::SYS_semget,
+        libc::SYS_msgget,
+        libc::SYS_mq_open,
+        libc::SYS_mq_unlink,
+    ];
+    #[cfg(target_arch = "x86_64")]
+    calls.extend([
+        libc::SYS_chmod,
+        libc::SYS_chown,
+        libc::SYS_lchown,
+        libc::SYS_utime,
+        libc::SYS_utimes,
+        libc::SYS_futimesat,
+    ]);
+    denied.extend(calls.into_iter().map(|call| (call, Vec::new())));
+    // Limits of the host's processes.
+    denied.insert(libc::SYS_prlimit64, vec![rule(&[(0, Ne, 0)])?]);
+    let ioctls = denied.entry(libc::SYS_ioctl).or_default();
+    for request in [FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR] {
+        ioctls.push(arg(1, Eq, request)?);
+    }
+    Ok(())
+}
+
+/// From linux/fs.h.
+const FS_IOC_SETFLAGS: u64 = 0x4008_6602;
+const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
+
+fn word(number: i32) -> u64 {
+    u64::from(number.cast_unsigned())
+}
+
+fn arg(index: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompRule, Errno> {
+    rule(&[(index, is, value)])
+}
+
+/// A rule that holds where all of its conditions do. Every argument looked at here is an int
+/// to the kernel, which does not look at its upper half.
+fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, Errno> {
+    let condition = |(index, is, value): &(u8, SeccompCmpOp, u64)| {
+        SeccompCondition::new(*index, Dword, is.clone(), *value)
+    };
+    let conditions = conditions.iter().map(condition).collect::<Result<Vec<_>, _>>();
+    conditions.and_then(SeccompRule::new).map_err(|_| Errno::EINVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filters_of_every_tier_compile() {
+        for layers in [Layers::Full, Layers::Landlock] {
+            let filters = Filters::compile(layers).unwrap();
+            assert!(filters.0.iter().all(|program| program.len() < 4096), "BPF_MAXINSNS");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What holds the commands of a sandbox, put on its init once and inherited by
+//! all that it starts. A straight script: each step has a name, and the first
+//! that fails ends it.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::prctl;
+use nix::unistd::{Gid, Uid, chdir, pivot_root, setgroups, sethostname, setresgid, setresuid};
+
+use crate::landlock::{self, Rules};
+use crate::message::SetupStep;
+use crate::rootfs::{HOST_FILES, PLACES, ROOT, map_ids};
+use crate::seccomp::Filters;
+use crate::sys;
+
+/// The user and the group that sandboxed code is in its own user namespace.
+pub(crate) const INSIDE: u32 = 1000;
+
+/// The walls of one init.
+pub(crate) enum Walls<'a> {
+    /// None, but perhaps another user.
+    None {
+        /// The user and group to become.
+        host_id: Option<u32>,
+    },
+    /// Landlock and seccomp.
+    Landlock {
+        /// The user and group to become.
+        host_id: Option<u32>,
+        /// The sandbox's directory.
+        directory: &'a CStr,
+        /// What else may be read.
+        readable: &'a [CString],
+        filters: &'a Filters,
+    },
+    /// Everything. The process is in its new namespaces already.
+    Full {
+        /// User and group outside, as the parent namespace numbers them.
+        outside: (u32, u32),
+        /// What goes to [`PLACES`]; nothing for an init that only shows that it can be.
+        places: Vec<OwnedFd>,
+        host_network: bool,
+        filters: &'a Filters,
+    },
+}
+
+type Failed = (SetupStep, Errno);
+
+fn at(step: SetupStep) -> impl Fn(Errno) -> Failed {
+    move |errno| (step, errno)
+}
+
+impl Walls<'_> {
+    /// Whether the init is process 1 of its own namespace: its end is everybody's, by the kernel's hand.
+    pub(crate) fn has_pid_namespace(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+
+    /// Everything but the last step.
+    pub(crate) fn raise(&self) -> Result<(), Failed> {
+        match self {
+            Self::None { host_id } => become_host_user(*host_id),
+            Self::Landlock { host_id, directory, readable, .. } => {
+                become_host_user(*host_id)?;
+                prctl::set_dumpable(false).map_err(at(SetupStep::Dumpable))?;
+                prctl::set_no_new_privs().map_err(at(SetupStep::NoNewPrivs))?;
+                restrict_on_host(directory, readable).map_err(at(SetupStep::Landlock))
+            }
+            Self::Full { outside, places, host_network, .. } => {
+                become_sandbox_user(*outside)?;
+                move_into_root(places, *host_network)?;
+                if !host_network {
+                    sys::loopback_up().map_err(at(SetupStep::Loopback))?;
+                }
+                sethostname("sandbox").map_err(at(SetupStep::Hostname))?;
+                sys::drop_bounding_set().map_err(at(SetupStep::Capabilities))?;
+                sys::lock_securebits().map_err(at(SetupStep::Capabilities))?;
+                sys::drop_capabilities().map_err(at(SetupStep::Capabilities))?;
+                // Commands are the same user: they must not read or trace what starts them.
+                prctl::set_dumpable(false).map_err(at(SetupStep::Dumpable))?;
+                prctl::set_no_new_privs().map_err(at(SetupStep::NoNewPrivs))?;
+                restrict_in_root().map_err(at(SetupStep::Landlock))
+            }
+        }
+    }
+
+    /// The last step: from here on the process has no way to most of what it did before.
+    pub(crate) fn close(&self) -> Result<(), Failed> {
+        match self {
+            Self::None { .. } => Ok(()),
+            Self::Landlock { filters, .. } | Self::Full { filters, .. } => {
+                filters.install().map_err(at(SetupStep::Seccomp))
+            }
+        }
+    }
+}
+
+fn become_host_user(host_id: Option<u32>) -> Result<(), Failed> {
+    let Some(id) = host_id else { return Ok(()) };
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    // While it still may. With the last user id of 0 every capability goes by itself.
+    sys::drop_bounding_set().map_err(at(SetupStep::Capabilities))?;
+    setgroups(&[])
+        .and_then(|()| setresgid(gid, gid, gid))
+        .and_then(|()| setresuid(uid, uid, uid))
+        .map_err(at(SetupStep::Identity))
+}
+
+/// Makes the outer user known inside under [`INSIDE`]. A process may map its own
+/// user without help as long as nobody may trace it, which the parent's change of user made so.
+fn become_sandbox_user(outside: (u32, u32)) -> Result<(), Failed> {
+    prctl::set_dumpable(true).map_err(at(SetupStep::IdMaps))?;
+    map_ids((INSIDE, outside.0), (INSIDE, outside.1)).map_err(at(SetupStep::IdMaps))?;
+    let (uid, gid) = (Uid::from_raw(INSIDE), Gid::from_raw(INSIDE));
+    setresgid(gid, gid, gid)
+        .and_then(|()| setresuid(uid, uid, uid))
+        .map_err(at(SetupStep::Identity))
+}
+
+fn move_into_root(places: &[OwnedFd], host_network: bool) -> Result<(), Failed> {
+    let none = None::<&CStr>;
+    mount(Some(ROOT), ROOT, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+        .and_then(|()| chdir(ROOT))
+        .map_err(at(SetupStep::Template))?;
+    for ((_, target), tree) in std::iter::zip(PLACES, places) {
+        sys::attach(tree, target).map_err(at(SetupStep::Places))?;
+    }
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let inert = safe | MsFlags::MS_NOEXEC;
+    mount(Some(c"proc"), c"proc", Some(c"proc"), inert, none).map_err(at(SetupStep::Proc))?;
+    let terminals = Some(c"newinstance,ptmxmode=0666,mode=0620");
+    mount(
+        Some(c"devpts"),
+        c"dev/pts",
+        Some(c"devpts"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+        terminals,
+    )
+    .map_err(at(SetupStep::Devpts))?;
+    mount(Some(c"shm"), c"dev/shm", Some(c"tmpfs"), safe, Some(c"mode=1777,size=64m"))
+        .map_err(at(SetupStep::Shm))?;
+    if host_network {
+        for (file, target) in HOST_FILES {
+            mount(Some(file), target, none, MsFlags::MS_BIND, none)
+                .map_err(at(SetupStep::NetworkFiles))?;
+        }
+    }
+    pivot_root(".", ".")
+        .and_then(|()| umount2(".", MntFlags::MNT_DETACH))
+        .and_then(|()| chdir("/"))
+        .map_err(at(SetupStep::PivotRoot))
+}
+
+fn restrict_in_root() -> Result<(), Errno> {
+    let mut rules = Rules::new()?.read(c"/")?.write(c"/proc")?;
+    for path in landlock::OPEN {
+        rules = rules.open(path)?;
+    }
+    for path in landlock::DEVICES {
+        rules = rules.write(path)?;
+    }
+    rules.enforce()
+}
+
+fn restrict_on_host(directory: &CStr, readable: &[CString]) -> Result<(), Errno> {
+    let mut rules = Rules::new()?.write(c"/proc")?;
+    for path in readable {
+        rules = rules.read_if_there(path)?;
+    }
+    for path in landlock::DEVICES {
+        rules = rules.write_if_there(path)?;
+    }
+    for (name, _) in PLACES {
+        let place = [directory.to_bytes(), b"/", name.as_bytes()].concat();
+        rules = rules.open(&CString::new(place).map_err(|_| Errno::EINVAL)?)?;
+    }
+    rules.enforce()
+}
