@@ -116,11 +116,19 @@ impl Daemon {
         params: &CreateParams,
     ) -> Result<(Arc<Sandbox>, bool), CallError> {
         let key = Key { owner, id: params.session_id.clone() };
+        let fits = |sandbox: &Sandbox| {
+            params.network.is_none_or(|network| network == sandbox.settings().network)
+        };
         let renew = |sandbox: &Sandbox| {
-            sandbox.change(|settings| settings.renew(params, Moment::now()));
+            if fits(sandbox) {
+                sandbox.change(|settings| settings.renew(params, Moment::now()));
+            }
         };
         match self.registry.entry(&key, renew).await {
             Entry::Vacant(place) => Ok((self.make(place, key, params).await?, true)),
+            Entry::Exists(sandbox) if !fits(&sandbox) => {
+                Err(CallError::OtherNetwork(key.id.to_string(), sandbox.settings().network))
+            }
             Entry::Exists(sandbox) => {
                 save(&sandbox).await?;
                 Ok((sandbox, false))

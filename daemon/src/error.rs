@@ -2,6 +2,7 @@
 
 use std::io;
 
+use noxrunner_protocol::types::Network;
 use noxrunner_protocol::{ErrorKind, RpcError, SessionId};
 
 use crate::engine::EngineError;
@@ -25,6 +26,12 @@ pub enum CallError {
     /// A param that this version does not know how to honour.
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
+    /// A sandbox keeps the network it was made with.
+    #[error("the sandbox {0:?} has the network {1:?} already")]
+    OtherNetwork(String, Network),
+    /// The policy does not allow that network.
+    #[error("the policy does not allow the network {0:?}")]
+    NetworkDenied(Network),
     /// The caller may not do this.
     #[error("{0}")]
     Unauthorized(&'static str),
@@ -65,6 +72,13 @@ impl From<CallError> for RpcError {
             CallError::Unsupported(_) => {
                 (ErrorKind::Unsupported, "health lists what this daemon cannot do")
             }
+            CallError::OtherNetwork(..) => {
+                (ErrorKind::Conflict, "delete it first, or leave the network out")
+            }
+            CallError::NetworkDenied(_) => (
+                ErrorKind::Unauthorized,
+                "network_allowed in the daemon's policy file (--policy FILE) allows it; policy.get shows it",
+            ),
             CallError::Unauthorized(_) => {
                 (ErrorKind::Unauthorized, "ask the user who runs the daemon, or root")
             }

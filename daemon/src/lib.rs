@@ -48,6 +48,7 @@ fn rootfs_stub() -> noxrunner_init::template::Template {
             e(c"/sbin", Node::Link(c"usr/sbin".into())),
             e(c"/lib", Node::Link(c"usr/lib".into())),
             e(c"/lib64", Node::Link(c"usr/lib64".into())),
+            e(c"/etc/ld.so.cache", Node::Bind(c"/etc/ld.so.cache".into())),
             e(c"/etc/passwd", Node::File(b"nox:x:1000:1000::/home/nox:/bin/sh\n".to_vec())),
         ],
         ..Template::default()

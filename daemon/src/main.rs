@@ -45,7 +45,7 @@ fn start(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     logging::start(config.log_format, config.log_level);
     // Before the runtime has threads: only a process with one can fork safely.
     let zygote = noxrunner_init::start()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run::run(config, zygote))?;
     Ok(())
 }

@@ -87,24 +87,24 @@ impl Init {
             true => PollFlags::POLLIN,
             false => PollFlags::POLLIN | PollFlags::POLLOUT,
         };
-        let mut fds = vec![
+        // Launches are not waited for: one that fails ends, and is reaped. Waking up for each
+        // that succeeds would cost every command a turn on its processor.
+        let mut fds = [
             PollFd::new(self.control.as_fd(), interest),
             PollFd::new(self.ended.as_fd(), PollFlags::POLLIN),
         ];
-        fds.extend(self.launching.iter().map(|l| PollFd::new(l.failure_pipe(), PollFlags::POLLIN)));
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return Err(Over),
         }
-        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
-        if ready[2..].contains(&true) {
-            self.look_at_launches();
-        }
-        if ready[1] {
+        let [control, ended] = fds.map(|fd| fd.any().unwrap_or(true));
+        if ended {
             while let Ok(Some(_)) = self.ended.read_signal() {}
             self.reap();
+        } else {
+            self.look_at_launches();
         }
-        if ready[0] { self.take_requests() } else { Ok(()) }
+        if control { self.take_requests() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), Over> {

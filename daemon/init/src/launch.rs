@@ -1,6 +1,6 @@
 //! Starting a command and learning whether it started.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -75,11 +75,6 @@ impl Launcher {
 }
 
 impl Launched {
-    /// Readable once there is something to learn.
-    pub(crate) fn failure_pipe(&self) -> BorrowedFd<'_> {
-        self.failure.as_fd()
-    }
-
     /// What is known by now.
     pub(crate) fn progress(&mut self) -> Progress {
         loop {

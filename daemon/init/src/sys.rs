@@ -17,7 +17,8 @@ use syscalls::{Sysno, raw_syscall};
 
 use crate::message::{ExecStep, Status, Usage};
 pub(crate) use identity::{
-    drop_bounding_set, drop_capabilities, fork_into, landlock_version, lock_securebits, loopback_up,
+    blank_command_line, drop_bounding_set, drop_capabilities, fork_into, landlock_version,
+    lock_securebits, loopback_up,
 };
 pub(crate) use mount::{Attributes, attach, copy_of, seal};
 

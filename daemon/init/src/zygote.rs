@@ -105,6 +105,8 @@ fn set_up(control: &OwnedFd) -> Result<State, Errno> {
     }
     sys::reset_signal_dispositions();
     let _ = prctl::set_name(c"nox-zygote");
+    // Shown to nobody who could not read it before; without it a sandbox could.
+    let _ = sys::blank_command_line();
     prctl::set_child_subreaper(true)?;
     Ok(State {
         control,

@@ -11,12 +11,11 @@ use noxrunner_protocol::limits;
 use noxrunner_protocol::types::{
     Cause, Denial, Encoding, ExecParams, ExecResult, ResourceUsage, Tier,
 };
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::output::Captured;
 use super::supervise::{self, End, Finished, Terms};
-use crate::daemon::{Daemon, joined};
+use crate::daemon::Daemon;
 use crate::engine::{EngineError, errno_text};
 use crate::error::CallError;
 use crate::policy::{
@@ -62,10 +61,7 @@ pub async fn exec(
         .map_err(|error| CallError::Invalid(format!("workdir {error}")))?;
     let mut answer = Answer::new(&params, &place, daemon.isolation.tier);
 
-    let (judging, judged_in) = (Arc::clone(daemon), Arc::clone(&sandbox));
-    let asked = Arc::clone(&params);
-    let judged = spawn_blocking(move || judge(&judging, &judged_in, &asked));
-    let plan = match joined(judged.await)?? {
+    let plan = match judge(daemon, &sandbox, &params)? {
         Judged::Denied(denial) => return Ok(answer.denied(denial)),
         Judged::Planned(plan) => plan,
     };

@@ -1,9 +1,14 @@
 //! Reading what a command writes, without ever keeping more than was asked for.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
+use nix::unistd::read;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
+
+use crate::engine::EngineError;
 
 /// The beginning of a stream, and how much there was.
 #[derive(Debug, Default)]
@@ -15,6 +20,9 @@ pub struct Captured {
     limit: usize,
     chunk: Vec<u8>,
 }
+
+/// Read first, in bytes: most commands say less.
+const FIRST_BYTES: usize = 1024;
 
 /// Read at once, in bytes: what a pipe holds by default (pipe(7)).
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -42,6 +50,25 @@ impl Captured {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
+            }
+        }
+    }
+
+    /// Reads what is there without waiting for more. Says whether that was all there will be.
+    pub(super) fn take_all(&mut self, pipe: &OwnedFd) -> Result<bool, EngineError> {
+        loop {
+            self.chunk.resize(FIRST_BYTES.max(self.chunk.len()), 0);
+            match read(pipe, &mut self.chunk) {
+                Ok(0) => return Ok(true),
+                Ok(n) => {
+                    self.take(n);
+                    if n == self.chunk.len() {
+                        self.chunk.resize(CHUNK_BYTES, 0);
+                    }
+                }
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(EngineError::os("read a pipe", errno)),
             }
         }
     }

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::SIGKILL;
 use nix::unistd::pipe2;
 use noxrunner_init::message::{ExecId, ExecStep, Status, Usage};
@@ -32,6 +32,10 @@ use crate::sandbox::plan::ExecSpec;
 
 /// How long after a command's end its answer waits for pipes that something it left behind holds.
 const DRAIN: Duration = Duration::from_millis(250);
+
+/// How long a command may take before its output is read as it comes. Only one that prints more than a pipe
+/// holds waits for this; tokio's clock has ticks of a millisecond.
+const QUICK: Duration = Duration::from_millis(2);
 
 /// What goes in, how long it may take and how much is kept.
 #[derive(Debug)]
@@ -118,8 +122,8 @@ async fn launch(
 }
 
 struct Pipes {
-    stdout: pipe::Receiver,
-    stderr: pipe::Receiver,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
     stdin: Option<pipe::Sender>,
 }
 
@@ -147,34 +151,56 @@ async fn run<T>(
     };
 
     let watched = watch(&init, id, &mut ended, client, terms.deadline);
-    let Pipes { stdout: mut out, stderr: mut err, stdin } = pipes;
-    let (ending, timed_out, duration, drained) = {
-        let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
-        let writing = async {
-            if let (Some(pipe), Some(bytes)) = (stdin, terms.stdin) {
-                feed(pipe, bytes).await;
-            }
-        };
-        tokio::pin!(reading, writing, watched);
-        let (mut drained, mut fed) = (false, false);
-        let (ending, timed_out) = loop {
-            tokio::select! {
-                outcome = &mut watched => break outcome,
-                _ = &mut reading, if !drained => drained = true,
-                () = &mut writing, if !fed => fed = true,
-            }
-        };
-        let duration = started.elapsed();
-        if !drained {
-            drained = timeout(DRAIN, reading).await.is_ok();
-        }
-        (ending, timed_out, duration, drained)
+    tokio::pin!(watched);
+    let Pipes { stdout: out, stderr: err, stdin } = pipes;
+    // Most commands are quick, say little and read nothing: their pipes hold all of it, and
+    // are read once, without ever being waited for.
+    let quick = match stdin {
+        None => timeout(QUICK, &mut watched).await.ok(),
+        Some(_) => None,
     };
-    if !drained {
-        // Whoever still holds the pipes was left behind by the command, and is
-        // not to die or wait for what it writes there.
-        tokio::spawn(async move { tokio::join!(discard(out), discard(err)) });
-    }
+    let (ending, timed_out, duration) = match quick {
+        Some((ending, timed_out)) => {
+            let duration = started.elapsed();
+            if !(stdout.take_all(&out)? & stderr.take_all(&err)?) {
+                let (mut out, mut err) = (receiver(out)?, receiver(err)?);
+                let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
+                if timeout(DRAIN, reading).await.is_err() {
+                    leave(out, err);
+                }
+            }
+            (ending, timed_out, duration)
+        }
+        None => {
+            let (mut out, mut err) = (receiver(out)?, receiver(err)?);
+            let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
+            let writing = async {
+                if let (Some(pipe), Some(bytes)) = (stdin, terms.stdin) {
+                    feed(pipe, bytes).await;
+                }
+            };
+            let (mut drained, mut fed) = (false, false);
+            let (ending, timed_out, duration) = {
+                tokio::pin!(reading, writing);
+                let (ending, timed_out) = loop {
+                    tokio::select! {
+                        outcome = &mut watched => break outcome,
+                        _ = &mut reading, if !drained => drained = true,
+                        () = &mut writing, if !fed => fed = true,
+                    }
+                };
+                let duration = started.elapsed();
+                if !drained {
+                    drained = timeout(DRAIN, reading).await.is_ok();
+                }
+                (ending, timed_out, duration)
+            };
+            if !drained {
+                leave(out, err);
+            }
+            (ending, timed_out, duration)
+        }
+    };
     stdout.finish();
     stderr.finish();
     let (end, usage) = match ending {
@@ -185,6 +211,16 @@ async fn run<T>(
         Some(Ending::Ended(status, usage)) => (End::Own(status), usage),
     };
     Ok(Finished { end, stdout, stderr, usage, duration })
+}
+
+/// Goes on reading what nobody wants: whoever still holds the pipes was left behind by the
+/// command, and is not to die or wait for what it writes there.
+fn leave(out: pipe::Receiver, err: pipe::Receiver) {
+    tokio::spawn(async move { tokio::join!(discard(out), discard(err)) });
+}
+
+fn receiver(pipe: OwnedFd) -> Result<pipe::Receiver, EngineError> {
+    pipe::Receiver::from_owned_fd(pipe).map_err(|e| EngineError::os("wait for a pipe", e))
 }
 
 /// Waits for a command's end, and brings it about when its time is over or its
@@ -236,10 +272,9 @@ fn pipes(with_stdin: bool) -> Result<(Pipes, [OwnedFd; 3]), EngineError> {
         let null = File::open("/dev/null").map_err(|e| EngineError::os("open /dev/null", e))?;
         (None, null.into())
     };
-    let pipes = Pipes {
-        stdout: pipe::Receiver::from_owned_fd(out).map_err(wait)?,
-        stderr: pipe::Receiver::from_owned_fd(err).map_err(wait)?,
-        stdin,
-    };
-    Ok((pipes, [their_in, their_out, their_err]))
+    // Ours alone: a command's own ends are to be as it expects them.
+    for ours in [&out, &err] {
+        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(error)?;
+    }
+    Ok((Pipes { stdout: out, stderr: err, stdin }, [their_in, their_out, their_err]))
 }

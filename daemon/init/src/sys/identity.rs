@@ -84,6 +84,24 @@ struct CapabilityHeader {
 /// KEEP_CAPS (linux/securebits.h): no user id means anything any more.
 const LOCKED_SECUREBITS: c_ulong = 0b1110_1111;
 
+/// Blanks the command line that /proc shows of this process and of those it forks
+/// (proc_pid_cmdline(5)). Sandboxes see their init's, and the daemon's paths are none of their business.
+pub(crate) fn blank_command_line() -> std::io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // After the name, which may hold anything, come the fields from the third on (proc_pid_stat(5)).
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let field = |number: usize| fields.split(' ').nth(number - 3)?.parse::<usize>().ok();
+    if let (Some(start), Some(end)) = (field(48), field(49))
+        && start != 0
+    {
+        let start: *mut u8 = ptr::with_exposed_provenance_mut(start);
+        // SAFETY: the kernel laid the arguments out there at execve, in writable memory of this
+        // process's own. This is a forked child with one thread that never reads its arguments.
+        unsafe { ptr::write_bytes(start, 0, end.saturating_sub(start.addr())) };
+    }
+    Ok(())
+}
+
 /// Brings up the loopback interface of this network namespace, netdevice(7).
 pub(crate) fn loopback_up() -> Result<(), Errno> {
     // SAFETY: numbers only, and a new descriptor that nobody owns yet.
