@@ -1,6 +1,5 @@
 //! Many at once.
 
-use std::iter::zip;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -18,37 +17,43 @@ use crate::spawn::floor;
 type Once<'a> = Box<dyn FnMut(u64) + Send + 'a>;
 
 /// Execs by so many clients at once, each in a sandbox of its own. What they do a second is held
-/// against bare spawns: by as many threads, or by two a processor where that gives more.
+/// against bare spawns by as many threads, or by two a processor where there are fewer of those and
+/// they do more.
 pub(crate) fn concurrency(daemon: &TestDaemon, options: &Options) -> Vec<Value> {
     let few = 2 * thread::available_parallelism().unwrap().get();
     let mut rows = Vec::new();
     for clients in [1, 8, 64] {
-        let name = format!("exec, {clients} clients");
+        let name = format!("exec, {clients} at once");
         if !options.wants(&name) {
             continue;
         }
         if rows.is_empty() {
-            head("at once (ratio: of what is done a second)");
+            head("at once (ratio of those a second)");
         }
         let sessions: Vec<String> = (0..clients).map(|n| format!("c{n}")).collect();
         sessions.iter().for_each(|session| drop(daemon.create(session)));
-        let mut bare = Crowd::new((0..clients).map(|_| Box::new(floor) as Once<'_>));
-        let mut bare_few = Crowd::new((0..few).map(|_| Box::new(floor) as Once<'_>));
+        let mut bare: Vec<Crowd<'_>> = [clients, few]
+            .into_iter()
+            .filter(|size| *size <= clients)
+            .map(|size| Crowd::new((0..size).map(|_| Box::new(floor) as Once<'_>)))
+            .collect();
         let mut boxed = Crowd::new(sessions.iter().map(|session| {
             let mut connection = daemon.connect();
             Box::new(move |nonce| exec(&mut connection, session, nonce)) as Once<'_>
         }));
         // The first round warms everything up and is not counted.
         for round in 0..=options.scale.rounds {
-            for crowd in [&mut bare, &mut bare_few, &mut boxed] {
+            for crowd in bare.iter_mut().chain([&mut boxed]) {
                 crowd.work(options.scale.spawns, round > 0);
             }
         }
-        rows.push(bare.report(&format!("bare spawns, {clients} threads"), Vec::new(), ""));
-        rows.push(bare_few.report(&format!("bare spawns, {few} threads"), Vec::new(), ""));
-        let best = zip(&bare.rates, &bare_few.rates).map(|(one, other)| one.max(*other));
-        let ratios = zip(&boxed.rates, best).map(|(own, best)| own / best).collect();
-        rows.push(boxed.report(&name, ratios, "the faster of the two"));
+        for crowd in &bare {
+            let name = format!("bare spawns, {} at once", crowd.members.len());
+            rows.push(crowd.report(&name, Vec::new(), ""));
+        }
+        let best = |round: usize| bare.iter().map(|crowd| crowd.rates[round]).fold(0.0, f64::max);
+        let ratios = boxed.rates.iter().enumerate().map(|(n, rate)| rate / best(n)).collect();
+        rows.push(boxed.report(&name, ratios, "the most bare spawns"));
         sessions.iter().for_each(|session| daemon.delete(session));
     }
     rows

@@ -4,7 +4,8 @@
 //! cargo build --release && cargo bench -p noxrunner-tests
 //! ```
 //!
-//! `-- --short` takes seconds and says little, `-- --help` tells the rest.
+//! `-- --short` takes seconds and says little, `-- --help` tells the rest. `.ci/run` does that with
+//! the debug build that its tests have made: `cargo test --workspace --bench sandbox -- --short`.
 //!
 //! Every ratio is to work without a sandbox in the same run, since absolute times say more about the
 //! machine than about the program. Arms take turns call by call, and a ratio is the median of the

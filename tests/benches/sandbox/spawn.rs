@@ -53,9 +53,12 @@ impl Tokio {
 
     /// One spawn.
     pub(crate) fn echo(&self, nonce: u64) {
-        let mut command = tokio::process::Command::new("/bin/echo");
-        command.arg(nonce.to_string()).env_clear().envs(ENVIRONMENT).stdin(Stdio::null());
-        let output = self.0.block_on(command.output()).unwrap();
+        let spawning = async {
+            let mut command = tokio::process::Command::new("/bin/echo");
+            command.arg(nonce.to_string()).env_clear().envs(ENVIRONMENT).stdin(Stdio::null());
+            command.output().await
+        };
+        let output = self.0.block_on(spawning).unwrap();
         assert_eq!(text(&output.stdout), format!("{nonce}\n"));
     }
 }
