@@ -61,9 +61,10 @@ impl Options {
         self.only.as_ref().is_none_or(|only| name.contains(only))
     }
 
-    /// What the daemon is given beside its socket and its directory.
+    /// What the daemon is given beside its socket and its directory. It logs as much as a user's does.
     pub(crate) fn daemon_arguments(&self) -> Vec<&str> {
-        self.isolation.iter().flat_map(|tier| ["--isolation", tier]).collect()
+        let tier = self.isolation.iter().flat_map(|tier| ["--isolation", tier]);
+        ["--log-level", "info"].into_iter().chain(tier).collect()
     }
 }
 
