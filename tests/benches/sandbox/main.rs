@@ -99,7 +99,7 @@ fn one_at_a_time(daemon: &TestDaemon, inside: &InProcess, options: &Options) -> 
 fn life(daemon: &TestDaemon, options: &Options) -> Vec<Value> {
     let life = RefCell::new(Life::new(daemon));
     Table::new("a sandbox's life", options)
-        .calm()
+        .twice()
         .perhaps("create, cold", FLOOR, || Ok(|nonce| life.borrow_mut().create(nonce)))
         .perhaps("delete", FLOOR, || Ok(|nonce| life.borrow_mut().delete(nonce)))
         .run(options.scale.samples)
@@ -108,7 +108,7 @@ fn life(daemon: &TestDaemon, options: &Options) -> Vec<Value> {
 fn beside(daemon: &TestDaemon, options: &Options) -> Vec<Value> {
     let mut lines = daemon.connect();
     Table::new("beside others", options)
-        .calm()
+        .twice()
         .arm("exec over the socket", FLOOR, |nonce| exec(&mut lines, "bench", nonce))
         .perhaps("bwrap, each command", FLOOR, beside::bwrap)
         .perhaps("bash kept alive in bwrap", FLOOR, beside::kept_bash)

@@ -19,8 +19,8 @@ type Once<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
 pub(crate) struct Table<'a> {
     title: String,
     options: &'a Options,
-    /// Bare spawns before each call that are not measured.
-    calm: usize,
+    /// Whether each call that is measured follows one of the same arm that is not.
+    twice: bool,
     /// Whether there is an arm that is not only held against.
     wanted: bool,
     arms: Vec<Arm<'a>>,
@@ -40,15 +40,15 @@ impl<'a> Table<'a> {
     /// One that has the floor and nothing else yet.
     pub(crate) fn new(title: &str, options: &'a Options) -> Self {
         let title = title.to_owned();
-        let mut table = Self { title, options, calm: 0, wanted: false, arms: Vec::new() };
+        let mut table = Self { title, options, twice: false, wanted: false, arms: Vec::new() };
         table.push(FLOOR, "", Ok(Box::new(timed(floor))));
         table
     }
 
     /// For arms that leave the kernel something to clear away, which it does beside whatever comes
-    /// next: bare spawns that nobody measures come between any two calls.
-    pub(crate) fn calm(mut self) -> Self {
-        self.calm = 3;
+    /// next: only the second of two calls in a row is measured.
+    pub(crate) fn twice(mut self) -> Self {
+        self.twice = true;
         self
     }
 
@@ -100,7 +100,10 @@ impl<'a> Table<'a> {
             for _ in 0..samples {
                 for arm in &mut self.arms {
                     let Ok(once) = &mut arm.once else { continue };
-                    (0..self.calm).for_each(|_| floor(nonce));
+                    if self.twice {
+                        nonce += 1;
+                        once(nonce);
+                    }
                     nonce += 1;
                     arm.rounds[round].push(once(nonce));
                 }
