@@ -282,8 +282,10 @@ pub fn noxrunnerd(dir: &Path, socket: &Path, base: &Path) -> Command {
 
 fn spawn(dir: &Path, socket: &Path, base: &Path, arguments: &[String]) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
+    let says_level = arguments.iter().any(|a| a == "--log-level");
+    let level: &[&str] = if says_level { &[] } else { &["--log-level", "debug"] };
     noxrunnerd(dir, socket, base)
-        .args(["--log-level", "debug"])
+        .args(level)
         .args(arguments)
         .stdout(Stdio::null())
         .stderr(log)

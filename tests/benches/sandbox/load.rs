@@ -1,112 +1,115 @@
-//! Many at once, and many that only wait.
+//! Many at once.
 
-use std::fs;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use noxrunner_tests::TestDaemon;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::arms::{exec, floor};
-use crate::{Scale, head, percentile, row};
+use crate::options::Options;
+use crate::report::{Row, head, median};
+use crate::sandbox::exec;
+use crate::spawn::floor;
 
-/// Spawns by so many clients at once, each in a sandbox of its own, beside bare spawns by as many threads.
-pub(crate) fn concurrency(daemon: &TestDaemon, scale: &Scale) -> Vec<Value> {
-    head("at once (ratio: spawns a second)");
+/// Does it with a number of its own.
+type Once<'a> = Box<dyn FnMut(u64) + Send + 'a>;
+
+/// Execs by so many clients at once, each in a sandbox of its own. What they do a second is held
+/// against bare spawns by as many threads, or by two a processor where there are fewer of those and
+/// they do more.
+pub(crate) fn concurrency(daemon: &TestDaemon, options: &Options) -> Vec<Value> {
+    let few = 2 * thread::available_parallelism().unwrap().get();
     let mut rows = Vec::new();
     for clients in [1, 8, 64] {
-        for client in 0..clients {
-            daemon.create(&format!("c{client}"));
+        let name = format!("exec, {clients} at once");
+        if !options.wants(&name) {
+            continue;
         }
-        let bare = crowd(clients, scale.spawns, |_| floor);
-        let boxed = crowd(clients, scale.spawns, |client| {
-            let (mut connection, session) = (daemon.connect(), format!("c{client}"));
-            move |nonce| exec(&mut connection, &session, nonce)
-        });
-        let name = format!("{clients} threads, bare spawns");
-        rows.push(row(&name, percentile(&bare.0, 50), percentile(&bare.0, 99), None, ""));
-        let ratio = bare.1.as_secs_f64() / boxed.1.as_secs_f64();
-        let own = format!("{clients} clients, exec");
-        let (p50, p99) = (percentile(&boxed.0, 50), percentile(&boxed.0, 99));
-        rows.push(row(&own, p50, p99, Some(ratio), &name));
-        for client in 0..clients {
-            daemon.delete(&format!("c{client}"));
+        if rows.is_empty() {
+            head("at once (ratio of those a second)");
         }
+        let sessions: Vec<String> = (0..clients).map(|n| format!("c{n}")).collect();
+        sessions.iter().for_each(|session| drop(daemon.create(session)));
+        let mut bare: Vec<Crowd<'_>> = [clients, few]
+            .into_iter()
+            .filter(|size| *size <= clients)
+            .map(|size| Crowd::new((0..size).map(|_| Box::new(floor) as Once<'_>)))
+            .collect();
+        let mut boxed = Crowd::new(sessions.iter().map(|session| {
+            let mut connection = daemon.connect();
+            Box::new(move |nonce| exec(&mut connection, session, nonce)) as Once<'_>
+        }));
+        // The first round warms everything up and is not counted.
+        for round in 0..=options.scale.rounds {
+            for crowd in bare.iter_mut().chain([&mut boxed]) {
+                crowd.work(options.scale.spawns, round > 0);
+            }
+        }
+        for crowd in &bare {
+            let name = format!("bare spawns, {} at once", crowd.members.len());
+            rows.push(crowd.report(&name, Vec::new(), ""));
+        }
+        let best = |round: usize| bare.iter().map(|crowd| crowd.rates[round]).fold(0.0, f64::max);
+        let ratios = boxed.rates.iter().enumerate().map(|(n, rate)| rate / best(n)).collect();
+        rows.push(boxed.report(&name, ratios, "the most bare spawns"));
+        sessions.iter().for_each(|session| daemon.delete(session));
     }
     rows
 }
 
-/// Does `spawns` things in as many threads as there are clients: each one's time, and all of it.
-fn crowd<F: FnMut(u64) + Send>(
-    clients: usize,
-    spawns: u64,
-    client: impl Fn(usize) -> F,
-) -> (Vec<Duration>, Duration) {
-    let next = AtomicU64::new(0);
-    let work: Vec<F> = (0..clients).map(client).collect();
-    let started = Instant::now();
-    let samples = thread::scope(|scope| {
-        let threads: Vec<_> = work
-            .into_iter()
-            .map(|mut once| {
-                let next = &next;
-                scope.spawn(move || {
-                    let mut samples = Vec::new();
-                    loop {
-                        let nonce = next.fetch_add(1, Ordering::Relaxed);
-                        if nonce >= spawns {
-                            return samples;
-                        }
-                        let started = Instant::now();
-                        once(nonce);
-                        samples.push(started.elapsed());
-                    }
-                })
-            })
-            .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    (samples, started.elapsed())
+/// Threads that share work.
+struct Crowd<'a> {
+    members: Vec<Once<'a>>,
+    samples: Vec<Duration>,
+    /// What was done a second, a round.
+    rates: Vec<f64>,
 }
 
-/// An exec among so many live sandboxes, and what each of them takes.
-pub(crate) fn many_sandboxes(daemon: &TestDaemon, scale: &Scale) -> Value {
-    head("among many");
-    let mut connection = daemon.connect();
-    let mut pair = |name: &str| {
-        let (mut bare, mut boxed) = (Vec::new(), Vec::new());
-        for nonce in 0..scale.spawns / 4 {
-            for (samples, sandboxed) in [(&mut bare, false), (&mut boxed, true)] {
-                let started = Instant::now();
-                if sandboxed {
-                    exec(&mut connection, "bench", nonce)
-                } else {
-                    floor(nonce)
-                }
-                samples.push(started.elapsed());
-            }
+impl<'a> Crowd<'a> {
+    fn new(members: impl Iterator<Item = Once<'a>>) -> Self {
+        Self { members: members.collect(), samples: Vec::new(), rates: Vec::new() }
+    }
+
+    /// Does the thing so many times. Time runs from when the first begins to when the last is done.
+    fn work(&mut self, times: u64, counted: bool) {
+        let (next, begin) = (AtomicU64::new(0), Barrier::new(self.members.len()));
+        let worked: Vec<(Instant, Vec<Duration>, Instant)> = thread::scope(|scope| {
+            let start = |member| scope.spawn(|| one_of_many(member, times, &next, &begin));
+            let threads: Vec<_> = self.members.iter_mut().map(start).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        if !counted {
+            return;
         }
-        let ratio = percentile(&boxed, 50) / percentile(&bare, 50);
-        row(name, percentile(&boxed, 50), percentile(&boxed, 99), Some(ratio), "a bare spawn")
-    };
-    let alone = pair("exec with one live sandbox");
-    let before = available_kib();
-    for n in 0..scale.sandboxes {
-        daemon.create(&format!("m{n}"));
+        let first = worked.iter().map(|(started, ..)| *started).min().unwrap();
+        let last = worked.iter().map(|(.., ended)| *ended).max().unwrap();
+        self.rates.push(times as f64 / (last - first).as_secs_f64());
+        self.samples.extend(worked.into_iter().flat_map(|(_, samples, _)| samples));
     }
-    let each = before.saturating_sub(available_kib()) as f64 / scale.sandboxes as f64;
-    let among = pair(&format!("exec with {} live sandboxes", scale.sandboxes));
-    println!("{:40} {each:>9.0} KiB of MemAvailable", "an idle sandbox");
-    for n in 0..scale.sandboxes {
-        daemon.delete(&format!("m{n}"));
+
+    fn report(&self, name: &str, ratios: Vec<f64>, to: &str) -> Value {
+        let per_second = Some(median(&self.rates));
+        Row { name, samples: &self.samples, per_second, ratios, to }.show()
     }
-    json!({"alone": alone, "among": among, "sandboxes": scale.sandboxes, "idleKib": each})
 }
 
-/// MemAvailable, in KiB (proc_meminfo(5)).
-fn available_kib() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+fn one_of_many(
+    once: &mut Once<'_>,
+    times: u64,
+    next: &AtomicU64,
+    begin: &Barrier,
+) -> (Instant, Vec<Duration>, Instant) {
+    begin.wait();
+    let (started, mut samples) = (Instant::now(), Vec::new());
+    loop {
+        let nonce = next.fetch_add(1, Ordering::Relaxed);
+        if nonce >= times {
+            return (started, samples, Instant::now());
+        }
+        let began = Instant::now();
+        once(nonce);
+        samples.push(began.elapsed());
+    }
 }

@@ -4,79 +4,116 @@
 //! cargo build --release && cargo bench -p noxrunner-tests
 //! ```
 //!
-//! `-- --short` takes seconds and says little; `-- --json FILE` writes every figure into a file too.
+//! `-- --short` takes seconds and says little, `-- --help` tells the rest. `.ci/run` does that with
+//! the debug build that its tests have made: `cargo test --workspace --bench sandbox -- --short`.
 //!
 //! Every ratio is to work without a sandbox in the same run, since absolute times say more about the
-//! machine than about the program. Arms take turns call by call, and a ratio is the median of the rounds' ratios.
-//! The environment is pinned: a longer one alone makes a spawn slower. Every answer is checked. Nothing is judged here.
+//! machine than about the program. Arms take turns call by call, and a ratio is the median of the
+//! rounds' ratios; a p99 is over the samples of all rounds. The environment is pinned. Every answer is
+//! checked. Nothing is judged here.
+//!
+//! | file | what it measures |
+//! |---|---|
+//! | `spawn` | bare spawns: the floor, tokio, the standard library |
+//! | `engine` | an exec in the daemon, without a socket |
+//! | `sandbox` | a daemon's exec, create, delete and health; noxctl |
+//! | `beside` | what others offer, where it is installed |
+//! | `load` | many clients at once |
+//! | `many` | many sandboxes that wait |
 #![allow(clippy::unwrap_used)] // A benchmark that cannot run has no result.
 
-mod arms;
+mod beside;
+mod engine;
 mod load;
+mod many;
+mod options;
+mod pinned;
+mod report;
+mod sandbox;
+mod spawn;
+mod table;
 
-use std::time::Duration;
+use std::cell::RefCell;
+use std::process::Command;
 
-use noxrunner_tests::{TestDaemon, run, text};
+use noxrunner_protocol::method::HealthCheck;
+use noxrunner_protocol::types::NoParams;
+use noxrunner_tests::TestDaemon;
 use serde_json::{Value, json};
 
-/// How much of everything.
-struct Scale {
-    rounds: usize,
-    samples: usize,
-    spawns: u64,
-    sandboxes: usize,
-}
+use engine::InProcess;
+use options::Options;
+use sandbox::{Life, exec, health, noxctl};
+use spawn::{Tokio, process};
+use table::{FLOOR, Table};
+
+const PROCESS: &str = "/bin/echo as a process, by std";
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    // `--test` is what `cargo test --benches` passes, where nothing is to be measured.
-    let short = arguments.iter().any(|a| a == "--test" || a == "--short");
-    let scale = if short {
-        Scale { rounds: 2, samples: 5, spawns: 32, sandboxes: 20 }
-    } else {
-        Scale { rounds: 10, samples: 200, spawns: 2000, sandboxes: 1000 }
-    };
-    let kernel = text(&run(std::process::Command::new("uname").arg("-r")).stdout);
+    let options = Options::parse();
+    pinned::pin();
+    // Before anything starts a thread.
+    let zygote = noxrunner_init::start().unwrap();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let processors = std::thread::available_parallelism().unwrap();
-    println!("Linux {}, {processors} processors", kernel.trim());
-
-    let daemon = TestDaemon::start();
+    let daemon = TestDaemon::start_with(&options.daemon_arguments());
     daemon.create("bench");
-    let one_by_one = arms::measure(&daemon, &scale);
-    let at_once = load::concurrency(&daemon, &scale);
-    let many = load::many_sandboxes(&daemon, &scale);
+    let about = daemon.connect().call::<HealthCheck>(&NoParams {}).unwrap();
+    let tier = about.isolation.tier.name();
+    println!("Linux {}, {processors} processors, tier {tier}", kernel.trim());
 
+    let inside = InProcess::start(zygote, &options.daemon_arguments());
+    let one_at_a_time = one_at_a_time(&daemon, &inside, &options);
+    // Its threads are none of what follows.
+    drop(inside);
     let figures = json!({
         "kernel": kernel.trim(),
         "processors": processors.get(),
-        "oneByOne": one_by_one,
-        "atOnce": at_once,
-        "many": many,
+        "version": about.version,
+        "tier": tier,
+        "rounds": options.scale.rounds,
+        "samples": options.scale.samples,
+        "oneAtATime": one_at_a_time,
+        "life": life(&daemon, &options),
+        "beside": beside(&daemon, &options),
+        "atOnce": load::concurrency(&daemon, &options),
+        "amongMany": many::among_many(&daemon, &options),
     });
-    if let Some(at) = arguments.iter().position(|a| a == "--json") {
-        std::fs::write(&arguments[at + 1], format!("{figures:#}\n")).unwrap();
+    if let Some(file) = options.json {
+        std::fs::write(file, format!("{figures:#}\n")).unwrap();
     }
 }
 
-/// In microseconds.
-fn percentile(samples: &[Duration], percent: usize) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort();
-    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)].as_secs_f64() * 1e6
+fn one_at_a_time(daemon: &TestDaemon, inside: &InProcess, options: &Options) -> Vec<Value> {
+    let (tokio, mut lines, mut other) = (Tokio::new(), daemon.connect(), daemon.connect());
+    Table::new("one at a time", options)
+        .arm("tokio::process::Command", FLOOR, |nonce| tokio.echo(nonce))
+        .perhaps("exec in the daemon", FLOOR, || Ok(|nonce| inside.exec(nonce)))
+        .arm("exec over the socket", FLOOR, |nonce| exec(&mut lines, "bench", nonce))
+        .base(PROCESS, |nonce| process(&mut Command::new("/bin/echo"), nonce))
+        .arm("noxctl exec, whole process", PROCESS, |nonce| noxctl(daemon, nonce))
+        .arm("health over the socket", FLOOR, |_| health(&mut other))
+        .run(options.scale.samples)
 }
 
-fn median(mut ratios: Vec<f64>) -> f64 {
-    ratios.sort_by(f64::total_cmp);
-    ratios[ratios.len() / 2]
+fn life(daemon: &TestDaemon, options: &Options) -> Vec<Value> {
+    let life = RefCell::new(Life::new(daemon));
+    Table::new("a sandbox's life", options)
+        .twice()
+        .perhaps("create, cold", FLOOR, || Ok(|nonce| life.borrow_mut().create(nonce)))
+        .perhaps("delete", FLOOR, || Ok(|nonce| life.borrow_mut().delete(nonce)))
+        .run(options.scale.samples)
 }
 
-/// Prints a row of a table and keeps it.
-fn row(name: &str, p50: f64, p99: f64, ratio: Option<f64>, to: &str) -> Value {
-    let shown = ratio.map_or_else(String::new, |r| format!("{r:.2}"));
-    println!("{name:40} {p50:>9.0} {p99:>9.0} {shown:>8}  {to}");
-    json!({"name": name, "p50us": p50, "p99us": p99, "ratio": ratio, "to": to})
-}
-
-fn head(title: &str) {
-    println!("\n{title:40} {:>9} {:>9} {:>8}  to", "p50 µs", "p99 µs", "ratio");
+fn beside(daemon: &TestDaemon, options: &Options) -> Vec<Value> {
+    let mut lines = daemon.connect();
+    Table::new("beside others", options)
+        .twice()
+        .arm("exec over the socket", FLOOR, |nonce| exec(&mut lines, "bench", nonce))
+        .perhaps("bwrap, each command", FLOOR, beside::bwrap)
+        .perhaps("bash kept alive in bwrap", FLOOR, beside::kept_bash)
+        .perhaps("unshare, each command", FLOOR, beside::unshare)
+        .perhaps("Python subprocess.run", FLOOR, beside::python)
+        .perhaps("Python noxrunner, local mode", FLOOR, beside::local_mode)
+        .run(options.scale.beside)
 }
