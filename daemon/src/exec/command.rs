@@ -127,7 +127,7 @@ fn judge(daemon: &Daemon, sandbox: &Sandbox, params: &ExecParams) -> Result<Judg
         workdir: &params.workdir,
         env: &params.env,
         base_env: &base_env,
-        view: View { names: &names, host_path: &host_path },
+        view: View { names: &names, host_path: &host_path, shown: None },
     };
     match daemon.policy.approve(&request) {
         Ok(approved) => Ok(Judged::Planned(plan::plan(approved, sandbox)?)),

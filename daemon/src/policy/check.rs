@@ -31,7 +31,7 @@ pub fn check(
                 workdir: "/workspace",
                 env: &BTreeMap::new(),
                 base_env,
-                view: View { names: &names, host_path: &|_| None },
+                view: View { names: &names, host_path: &|_| None, shown: None },
             };
             policy.check_command(&request).map_err(|refusal| refusal.to_string())
         }

@@ -131,7 +131,7 @@ async fn exec(daemon: Arc<Daemon>, caller: Caller, params: ExecParams) -> Outcom
 }
 
 async fn policy_get(daemon: Arc<Daemon>, _: Caller, _: NoParams) -> Outcome<PolicyInfo> {
-    Ok(daemon.policy.info())
+    Ok(daemon.policy.info(daemon.uid == 0))
 }
 
 async fn policy_check(
