@@ -7,6 +7,7 @@
 //! | [`serve`] | connections in, answers out |
 //! | [`daemon`] | its state, and the life of its sandboxes |
 //! | [`policy`] | what may run, and where paths lead |
+//! | [`rootfs`] | what sandboxes see beside their own places |
 //! | [`sandbox`] | where sandboxes live, how long, and what is in them |
 //! | [`exec`] | running commands, from a request to its answer |
 //! | [`engine`] | zygote and inits, by way of the crate `noxrunner-init` |
@@ -29,6 +30,7 @@ pub mod lock;
 pub mod logging;
 pub mod policy;
 pub mod reaper;
+pub mod rootfs;
 pub mod run;
 pub mod sandbox;
 pub mod serve;

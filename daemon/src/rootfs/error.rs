@@ -55,7 +55,9 @@ pub enum ExposeProblem {
         place: PathBuf,
     },
     /// It would bring a directory of the daemon's own into sandboxes.
-    #[error("{0}, a directory of the daemon's own; name a directory that has nothing to do with it")]
+    #[error(
+        "{0}, a directory of the daemon's own; name a directory that has nothing to do with it"
+    )]
     Protected(Conflict),
 }
 

@@ -67,8 +67,10 @@ impl Mounts {
     /// The tree at `top`, a path without links, and whatever is mounted in it and can be seen.
     pub(super) fn pieces(&self, top: &Path) -> Vec<Piece> {
         let first = self.locate(top).map(|location| Piece { top: top.to_owned(), location });
-        let below = self.0.iter().filter(|mount| mount.point != top && mount.point.starts_with(top));
-        let seen = below.filter(|mount| self.holding(&mount.point).is_some_and(|m| m.id == mount.id));
+        let below =
+            self.0.iter().filter(|mount| mount.point != top && mount.point.starts_with(top));
+        let seen =
+            below.filter(|mount| self.holding(&mount.point).is_some_and(|m| m.id == mount.id));
         let piece = |mount: &Mount| Piece {
             top: mount.point.clone(),
             location: Location { device: mount.device.clone(), path: mount.root.clone() },
@@ -174,7 +176,8 @@ nonsense
             assert_eq!(mounts.locate(Path::new(path)), want, "{path}");
         }
         assert_eq!(Mounts::parse(b"").locate(Path::new("/")), None);
-        let loops = Mounts::parse(b"1 1 0:1 / / rw\n2 1 0:2 / / rw\n3 2 0:3 / / rw\n2 3 0:2 / / rw");
+        let loops =
+            Mounts::parse(b"1 1 0:1 / / rw\n2 1 0:2 / / rw\n3 2 0:3 / / rw\n2 3 0:2 / / rw");
         assert!(loops.locate(Path::new("/x")).is_some(), "a text that makes no sense ends too");
     }
 
@@ -202,7 +205,9 @@ nonsense
 
     #[test]
     fn escapes_that_are_none_stay() {
-        for (text, want) in [("/a\\", "/a\\"), ("/a\\04", "/a\\04"), ("/a\\09x", "/a\\09x"), ("/\\303\\251", "/é")] {
+        for (text, want) in
+            [("/a\\", "/a\\"), ("/a\\04", "/a\\04"), ("/a\\09x", "/a\\09x"), ("/\\303\\251", "/é")]
+        {
             assert_eq!(unescape(text.as_bytes()), PathBuf::from(want));
         }
     }
