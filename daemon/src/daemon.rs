@@ -3,10 +3,13 @@
 //! Whatever must finish once begun (a create, a delete, an expiry) runs in a
 //! task of the daemon's own: a call is dropped when its client hangs up.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use noxrunner_init::message::{Layers, Preparation};
+use noxrunner_init::template::Template;
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::types::{CreateParams, Isolation, Lease, Network, Tier};
 use tokio::sync::watch;
@@ -17,11 +20,13 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::CallError;
-use crate::policy::{HostDirError, Policy, RootNames};
+use crate::policy::{HostDirError, PathUse, Policy, RootNames, decide};
 use crate::sandbox::adopt::{self, Rule, Sweep};
 use crate::sandbox::dir::SandboxDir;
+use crate::rootfs::Rootfs;
 use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
 use crate::sandbox::{Base, HostEnvironment, Key, Sandbox, Settings};
+use crate::scene::Scene;
 
 /// Everything that handlers share.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub struct Daemon {
     pub engine: Arc<Engine>,
     /// What isolates its sandboxes.
     pub isolation: Isolation,
+    /// What its sandboxes see of the host, where they have a mount tree.
+    pub scene: Option<Arc<Scene>>,
     /// What may run.
     pub policy: Policy,
     /// What commands see of its own environment.
@@ -68,7 +75,7 @@ impl Daemon {
         owner: u32,
         params: CreateParams,
     ) -> Result<(Arc<Sandbox>, bool), CallError> {
-        check_create(&params)?;
+        self.check_create(&params)?;
         let daemon = Arc::clone(self);
         joined(tokio::spawn(async move { daemon.create_or_renew(owner, &params).await }).await)?
     }
@@ -97,6 +104,25 @@ impl Daemon {
             }
         });
         joined(made.await)?
+    }
+
+    fn check_create(&self, params: &CreateParams) -> Result<(), CallError> {
+        if params.lease == Lease::Connection {
+            return Err(CallError::Unsupported("sandbox.create with a lease"));
+        }
+        if params.pids_limit == Some(0) {
+            return Err(CallError::Invalid("pidsLimit must be at least 1".to_owned()));
+        }
+        if params.network == Some(Network::Host) && self.isolation.tier == Tier::Landlock {
+            // Its commands have no sockets at all.
+            return Err(CallError::Unsupported("network \"host\" in the tier landlock"));
+        }
+        if let Some(network) = params.network
+            && !self.policy.network_allowed(self.uid == 0).contains(&network)
+        {
+            return Err(CallError::NetworkDenied(network));
+        }
+        crate::policy::check_env(params.env.iter().flatten()).map_err(CallError::Invalid)
     }
 
     /// The names of a sandbox's places, by which its commands know them.
@@ -146,9 +172,12 @@ impl Daemon {
             return Err(CallError::Stopping);
         }
         let (base, id) = (self.config.base_dir.clone(), key.id.clone());
-        let dir = joined(spawn_blocking(move || SandboxDir::create(&base, &id)).await)??;
+        let making = spawn_blocking(move || SandboxDir::create(&base, &id));
+        let (dir, ()) = tokio::join!(making, self.refresh());
+        let dir = joined(dir)??;
         let now = Moment::now();
-        let settings = Settings::new(params, now);
+        let network = params.network.unwrap_or(self.policy.network_default());
+        let settings = Settings::new(params, network, now);
         let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, settings));
         let (saved, init) = tokio::join!(save(&sandbox), sandbox.init(&self.engine));
         if let Err(error) = saved.and(init.map_err(CallError::from)) {
@@ -162,6 +191,34 @@ impl Daemon {
         tracing::info!(session = %sandbox.key.id, dir = %sandbox.dir.path().display(), "created");
         place.fill(Arc::clone(&sandbox));
         Ok(sandbox)
+    }
+
+    /// Whether a program exists for a sandbox's commands, by a path as they name it.
+    pub fn exists(&self, sandbox: &Sandbox, program: &Path) -> bool {
+        let Some(scene) = &self.scene else { return program.exists() };
+        let inside = decide(program.as_os_str().as_bytes(), PathUse::File, &RootNames::mount_tree());
+        match inside {
+            Ok(inside) if !inside.redirected() => sandbox.dir.host_path(&inside).exists(),
+            Ok(_) | Err(_) => scene.host_path(program).is_some_and(|host| host.exists()),
+        }
+    }
+
+    /// Has what sandboxes see made anew where the host has changed. Where that
+    /// cannot be done they go on seeing what they saw.
+    pub async fn refresh(&self) {
+        let Some(scene) = &self.scene else { return };
+        let looking = Arc::clone(scene);
+        match spawn_blocking(move || looking.refresh()).await {
+            Ok(Ok(None)) | Err(_) => {}
+            Ok(Ok(Some(rootfs))) => {
+                tracing::info!("the host has changed: making what sandboxes see anew");
+                let wish = preparation(Layers::Full, &rootfs, None);
+                if let Err(error) = self.engine.prepare(wish).await {
+                    tracing::warn!(%error, "sandboxes go on seeing what they saw");
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "sandboxes go on seeing what they saw"),
+        }
     }
 
     /// Starts a sandbox's time to live anew.
@@ -285,19 +342,12 @@ async fn save(sandbox: &Arc<Sandbox>) -> Result<(), CallError> {
     Ok(joined(spawn_blocking(move || sandbox.save()).await)??)
 }
 
-fn check_create(params: &CreateParams) -> Result<(), CallError> {
-    if params.lease == Lease::Connection {
-        return Err(CallError::Unsupported("sandbox.create with a lease"));
-    }
-    if params.pids_limit == Some(0) {
-        return Err(CallError::Invalid("pidsLimit must be at least 1".to_owned()));
-    }
-    match params.network {
-        None | Some(Network::None) => {}
-        // Without network namespaces every sandbox has it, but nobody was asked whether it may.
-        Some(Network::Host) => {
-            return Err(CallError::Unsupported("sandbox.create with network \"host\""));
-        }
-    }
-    crate::policy::check_env(params.env.iter().flatten()).map_err(CallError::Invalid)
+/// What a zygote needs to know for inits that see this.
+pub fn preparation(layers: Layers, rootfs: &Rootfs, host_id: Option<u32>) -> Preparation {
+    let (template, readable) = match layers {
+        Layers::Full => (rootfs.template().clone(), Vec::new()),
+        Layers::Landlock => (Template::default(), rootfs.readable()),
+        Layers::None => Default::default(),
+    };
+    Preparation { layers, template, readable, host_id }
 }

@@ -7,10 +7,12 @@
 //! | [`serve`] | connections in, answers out |
 //! | [`daemon`] | its state, and the life of its sandboxes |
 //! | [`policy`] | what may run, and where paths lead |
+//! | [`rootfs`] | what sandboxes see beside their own places |
 //! | [`sandbox`] | where sandboxes live, how long, and what is in them |
 //! | [`exec`] | running commands, from a request to its answer |
 //! | [`engine`] | zygote and inits, by way of the crate `noxrunner-init` |
 //! | [`isolation`] | how strongly sandboxes are isolated here |
+//! | [`scene`] | keeps what sandboxes see as the host has it |
 //! | [`reaper`] | expiry |
 //! | [`tree`] | directory trees that somebody else may be writing |
 //! | [`wait`], [`clock`] | descriptors and time |
@@ -31,26 +33,11 @@ pub mod lock;
 pub mod logging;
 pub mod policy;
 pub mod reaper;
+pub mod rootfs;
 pub mod run;
 pub mod sandbox;
+pub mod scene;
 pub mod serve;
 pub mod tree;
 pub mod wait;
 pub mod warning;
-
-fn rootfs_stub() -> noxrunner_init::template::Template {
-    use noxrunner_init::template::{Node, Template, TemplateEntry};
-    let e = |path: &std::ffi::CStr, node| TemplateEntry { path: path.into(), node };
-    Template {
-        entries: vec![
-            e(c"/usr", Node::Bind(c"/usr".into())),
-            e(c"/bin", Node::Link(c"usr/bin".into())),
-            e(c"/sbin", Node::Link(c"usr/sbin".into())),
-            e(c"/lib", Node::Link(c"usr/lib".into())),
-            e(c"/lib64", Node::Link(c"usr/lib64".into())),
-            e(c"/etc/ld.so.cache", Node::Bind(c"/etc/ld.so.cache".into())),
-            e(c"/etc/passwd", Node::File(b"nox:x:1000:1000::/home/nox:/bin/sh\n".to_vec())),
-        ],
-        ..Template::default()
-    }
-}

@@ -3,14 +3,13 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{User, geteuid};
 use noxrunner_init::Zygote;
-use noxrunner_init::message::Preparation;
 use noxrunner_protocol::types::Tier;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,13 +17,15 @@ use tokio::sync::watch;
 
 use crate::clock::Moment;
 use crate::config::Config;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, preparation};
 use crate::engine::Engine;
 use crate::isolation::IsolationError;
 use crate::lock::{BaseLock, LockError};
 use crate::policy::{Policy, PolicyFileError};
-use crate::sandbox::HostEnvironment;
+use crate::rootfs::{Inputs, RootfsError};
+use crate::sandbox::{DEFAULT_PATH, HostEnvironment};
 use crate::sandbox::registry::Registry;
+use crate::scene::Scene;
 use crate::serve::listen::{self, ListenError};
 use crate::serve::{self, handlers};
 use crate::{isolation, reaper, warning};
@@ -41,6 +42,9 @@ pub enum RunError {
     /// Sandboxes cannot be isolated as they should be.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
+    /// What sandboxes are to see cannot be shown.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
     /// The policy file is no policy.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
@@ -64,42 +68,19 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     // From here on they wait to be heard, so that whenever they come the end is in order.
     let signals = Signals::listen().map_err(os("wait for signals"))?;
     let uid = geteuid().as_raw();
-    let user = User::from_uid(geteuid()).ok().flatten().map_or_else(|| uid.to_string(), |u| u.name);
     let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
     let base = config.base_dir.canonicalize();
     config.base_dir = base.map_err(|e| RunError::Base(config.base_dir.clone(), e))?;
     let socket = config.socket(var, uid);
     let socket = std::path::absolute(&socket).map_err(os("name the socket"))?;
-    let engine = Engine::start(zygote).map_err(os("listen to the zygote"))?;
-    let prepare = |layers| Preparation {
-        layers,
-        template: crate::rootfs_stub(),
-        readable: Vec::new(),
-        host_id: None,
-    };
-    let isolation = isolation::establish(&engine, config.isolation, None, prepare).await?;
     // Each sandbox takes a few descriptors of the daemon's.
     raise_descriptor_limit();
 
     let _lock = BaseLock::take(&config.base_dir, uid, &socket, LOCK_PATIENCE)?;
+    // Who connects from here on waits until there is something to answer.
     let (listener, bound) = listen::bind(&socket, uid)?;
     let listener = UnixListener::from_std(listener).map_err(os("listen"))?;
-    let tools = (isolation.tier == Tier::Full).then(Default::default);
-    let tools = tools.as_ref();
-    let daemon = Arc::new(Daemon {
-        host: HostEnvironment::pick(var, &user, policy.env_passthrough(), tools),
-        socket,
-        uid,
-        started: Moment::now(),
-        registry: Arc::new(Registry::default()),
-        engine,
-        isolation,
-        policy,
-        connections: watch::Sender::new(0),
-        stop: watch::Sender::new(false),
-        config,
-    });
-    warning::at_start(&user, &daemon.isolation, daemon.config.log_format);
+    let daemon = assemble(config, policy, socket, zygote).await?;
     let base = || daemon.config.base_dir.clone();
     let swept = daemon.sweep(true).await;
     let first_sweep = swept.map_err(|e| RunError::Base(base(), io::Error::other(e.to_string())))?;
@@ -118,6 +99,53 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     daemon.engine.end().await;
     tracing::info!("ended");
     outcome
+}
+
+/// Puts a daemon together that only lacks clients: looks at the machine, chooses the tier, gets the zygote ready.
+///
+/// # Errors
+/// Why sandboxes could not be had.
+pub async fn assemble(
+    config: Config,
+    policy: Policy,
+    socket: PathBuf,
+    zygote: Zygote,
+) -> Result<Arc<Daemon>, RunError> {
+    let uid = geteuid().as_raw();
+    let user = User::from_uid(geteuid()).ok().flatten().map_or_else(|| uid.to_string(), |u| u.name);
+    let engine = Engine::start(zygote).map_err(|e| RunError::Os("listen to the zygote", e))?;
+    let directory = socket.parent().unwrap_or(Path::new("/")).to_owned();
+    let scene = Arc::new(Scene::new(Inputs {
+        path: var("PATH").unwrap_or_else(|| DEFAULT_PATH.into()),
+        rustup_home: var("RUSTUP_HOME").map(PathBuf::from),
+        home: var("HOME").map(PathBuf::from),
+        expose: policy.expose().to_vec(),
+        protected: vec![directory, config.base_dir.clone()],
+    })?);
+    let rootfs = scene.rootfs();
+    let host_id = None;
+    let prepare = |layers| preparation(layers, &rootfs, host_id);
+    let isolation = isolation::establish(&engine, config.isolation, host_id, prepare).await?;
+    let has_mount_tree = isolation.tier == Tier::Full;
+    let tools = has_mount_tree.then(|| rootfs.env());
+    warning::at_start(&user, &isolation, config.log_format);
+    if has_mount_tree {
+        rootfs.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+    Ok(Arc::new(Daemon {
+        host: HostEnvironment::pick(var, &user, policy.env_passthrough(), tools),
+        scene: has_mount_tree.then_some(scene),
+        socket,
+        uid,
+        started: Moment::now(),
+        registry: Arc::new(Registry::default()),
+        engine,
+        isolation,
+        policy,
+        connections: watch::Sender::new(0),
+        stop: watch::Sender::new(false),
+        config,
+    }))
 }
 
 /// Watches over everything that is no client: time, signals, the zygote. Ends

@@ -1,6 +1,6 @@
 //! A whole exec: from the request's params to the answer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,17 +9,19 @@ use nix::libc;
 use noxrunner_init::message::{ExecStep, Status};
 use noxrunner_protocol::limits;
 use noxrunner_protocol::types::{
-    Cause, Denial, Encoding, ExecParams, ExecResult, ResourceUsage, Tier,
+    Cause, Denial, Encoding, ExecParams, ExecResult, Network, ResourceUsage,
+    Tier,
 };
 use tokio::time::Instant;
 
+use super::hint;
 use super::output::Captured;
 use super::supervise::{self, End, Finished, Terms};
 use crate::daemon::Daemon;
 use crate::engine::{EngineError, errno_text};
 use crate::error::CallError;
 use crate::policy::{
-    CommandRequest, Inside, PathUse, Refusal, RootNames, View, check_words, decide,
+    CommandRequest, Inside, PathUse, Refusal, RootNames, Shown, View, check_words, decide,
 };
 use crate::sandbox::Sandbox;
 use crate::sandbox::plan::{self, Plan};
@@ -76,7 +78,17 @@ pub async fn exec(
         supervise::start(Arc::clone(&daemon.engine), Arc::clone(&sandbox), plan.spec, terms);
     // The supervisor always answers, unless the runtime ends.
     let finished = finished.await.map_err(|_| CallError::Stopping)?;
-    answer.finished(finished?, &params, &programs)
+    let offline = sandbox.settings().network == Network::None && daemon.scene.is_some();
+    let exists = |program: &Path| daemon.exists(&sandbox, program);
+    let mut result = answer.finished(finished?, &params, &programs, &exists)?;
+    if result.hint.is_none() {
+        result.hint = match result.cause {
+            Cause::NotFound => hint::not_found(daemon, &params),
+            Cause::Exited if offline => hint::offline(&result),
+            _ => None,
+        };
+    }
+    Ok(result)
 }
 
 /// Checks all that needs no sandbox, before one is made for a command that
@@ -119,13 +131,15 @@ fn names(daemon: &Daemon, sandbox: &Sandbox) -> Result<RootNames, CallError> {
 fn judge(daemon: &Daemon, sandbox: &Sandbox, params: &ExecParams) -> Result<Judged, CallError> {
     let names = names(daemon, sandbox)?;
     let host_path = |inside: &Inside| Some(sandbox.dir.host_path(inside));
+    let shown = |path: &Path| daemon.scene.as_ref().and_then(|scene| scene.host_path(path));
+    let shown = daemon.scene.is_some().then_some(&shown as &Shown<'_>);
     let base_env = sandbox.environment(&daemon.host);
     let request = CommandRequest {
         cmd: &params.cmd,
         workdir: &params.workdir,
         env: &params.env,
         base_env: &base_env,
-        view: View { names: &names, host_path: &host_path },
+        view: View { names: &names, host_path: &host_path, shown },
     };
     match daemon.policy.approve(&request) {
         Ok(approved) => Ok(Judged::Planned(plan::plan(approved, sandbox, &names)?)),
@@ -179,6 +193,7 @@ impl Answer {
         finished: Finished,
         params: &ExecParams,
         programs: &[PathBuf],
+        exists: &dyn Fn(&Path) -> bool,
     ) -> Result<ExecResult, CallError> {
         let Finished { end, stdout, stderr, usage, duration } = finished;
         let outcome = match end {
@@ -205,7 +220,7 @@ impl Answer {
                     "the sandbox ended around it: deleted, expired, or its init was killed".into(),
                 ),
             },
-            End::NotStarted(step, errno) => not_started(step, errno, &params.cmd, programs)?,
+            End::NotStarted(step, errno) => not_started(step, errno, &params.cmd, programs, exists)?,
         };
         let mut result = self.compose(outcome, &stdout, stderr);
         result.duration_ms = duration.as_millis().try_into().unwrap_or(u64::MAX);
@@ -279,10 +294,11 @@ fn not_started(
     errno: i32,
     cmd: &[String],
     programs: &[PathBuf],
+    exists: &dyn Fn(&Path) -> bool,
 ) -> Result<Outcome, CallError> {
     let name = cmd.first().map_or("", String::as_str);
     // The kernel says ENOENT of a missing interpreter too (execve(2)).
-    let missing = || !programs.iter().any(|program| program.exists());
+    let missing = || !programs.iter().any(|program| exists(program));
     match (step, errno) {
         (ExecStep::Execve, libc::ENOENT | libc::ENOTDIR) if missing() => Ok(Outcome {
             exit_code: 127,

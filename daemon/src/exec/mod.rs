@@ -3,6 +3,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`command`] | one exec, from its params to its answer |
+//! | [`hint`] | what a newcomer's failure most likely means |
 //! | [`supervise`] | owns a running command: its deadline, its pipes, its end |
 //! | [`output`] | keeps the beginning of a stream and counts the rest |
 //!
@@ -10,5 +11,6 @@
 //! from what [`crate::policy`] approved.
 
 pub mod command;
+pub mod hint;
 pub mod output;
 pub mod supervise;

@@ -7,10 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use noxrunner_protocol::types::{PolicyCheck, PolicyCheckParams};
 
-use super::{CommandRequest, Policy, RootNames, View, check_path};
+use super::{CommandRequest, Policy, RootNames, Shown, View, check_path};
 
 /// Answers `policy.check` as for a sandbox with nothing in it. `base_env` is
-/// the environment of its commands. Looks at the file system: not for the async threads.
+/// the environment of its commands, `shown` what they see of the host where they have a mount tree. Looks at the file system: not for the async threads.
 ///
 /// # Errors
 /// Why the question makes no sense, in words.
@@ -18,6 +18,7 @@ pub fn check(
     policy: &Policy,
     base_env: &BTreeMap<OsString, OsString>,
     names: &RootNames,
+    shown: Option<&Shown<'_>>,
     params: &PolicyCheckParams,
 ) -> Result<PolicyCheck, String> {
     let path = |path: &[u8]| check_path(path, names).map_err(|e| format!("path {e}"));
@@ -28,7 +29,7 @@ pub fn check(
                 workdir: "/workspace",
                 env: &BTreeMap::new(),
                 base_env,
-                view: View { names, host_path: &|_| None },
+                view: View { names, host_path: &|_| None, shown },
             };
             policy.check_command(&request).map_err(|refusal| refusal.to_string())
         }

@@ -6,18 +6,24 @@
 //! also_block = ["curl"]          # adds to it
 //! allow = ["ls", "python3*"]     # instead of both: nothing else runs
 //! env_passthrough = ["LC_ALL"]   # variables of the daemon's that commands see
+//! expose = ["~/venv", "/srv/x"]  # what sandboxes see read-only beside the system
+//! network_allowed = ["none"]     # networks that a sandbox may ask for
+//! network_default = "none"       # the one for who does not ask
 //! ```
 
+mod problem;
+
 use std::fs::OpenOptions;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use noxrunner_protocol::types::CommandScope;
+use noxrunner_protocol::types::{CommandScope, Network};
 use toml::{Table, Value};
 
-use super::rules::{Rule, RuleError};
+use super::rules::Rule;
 use super::{CommandList, Policy};
+pub use problem::{PolicyFileError, PolicyFileProblem};
 
 /// Largest policy file, in bytes.
 pub const MAX_POLICY_FILE_BYTES: u64 = 1024 * 1024;
@@ -27,98 +33,21 @@ const BLOCK: &str = "block";
 const ALSO_BLOCK: &str = "also_block";
 const ALLOW: &str = "allow";
 const ENV_PASSTHROUGH: &str = "env_passthrough";
-const KEYS: [&str; 5] = [COMMANDS, BLOCK, ALSO_BLOCK, ALLOW, ENV_PASSTHROUGH];
-
-/// A policy file that cannot be followed.
-#[derive(Debug, thiserror::Error)]
-#[error("policy file {}: {problem}", file.display())]
-pub struct PolicyFileError {
-    /// The file, as it was given.
-    pub file: PathBuf,
-    /// What is wrong with it, and what to do.
-    pub problem: PolicyFileProblem,
-}
-
-/// What is wrong with a policy file, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyFileProblem {
-    /// It cannot be opened or read.
-    #[error("cannot be read: {0}; check the path and that the daemon's user may read it")]
-    Read(io::Error),
-    /// It is a directory, a device, a FIFO or a socket.
-    #[error("is not a regular file; name a TOML file")]
-    NotRegular,
-    /// It is larger than [`MAX_POLICY_FILE_BYTES`].
-    #[error("is larger than {MAX_POLICY_FILE_BYTES} bytes; is it the right file?")]
-    TooLarge,
-    /// It is not UTF-8.
-    #[error("is not UTF-8, as TOML must be; save it as UTF-8")]
-    NotUtf8,
-    /// It is not TOML.
-    #[error("is not TOML: line {line}: {message}")]
-    Syntax {
-        /// The line, counted from 1.
-        line: usize,
-        /// What the parser says.
-        message: String,
-    },
-    /// It has a key that a policy does not have.
-    #[error("unknown key `{key}`; the keys are {}", KEYS.join(", "))]
-    UnknownKey {
-        /// The key.
-        key: String,
-    },
-    /// A key's value, or an entry of it, is of another type than it must be.
-    #[error("`{key}` must have {want}, not {found}")]
-    WrongType {
-        /// The key.
-        key: &'static str,
-        /// What it must have.
-        want: &'static str,
-        /// The type of TOML that it is.
-        found: &'static str,
-    },
-    /// `commands` is neither of its words.
-    #[error("`commands` must be \"everywhere\" or \"direct\", not {value:?}")]
-    UnknownScope {
-        /// What it says.
-        value: String,
-    },
-    /// An entry of a list of commands is no rule.
-    #[error("`{key}` has {rule:?}: {why}")]
-    BadRule {
-        /// The key.
-        key: &'static str,
-        /// The entry.
-        rule: String,
-        /// Why it is none.
-        why: RuleError,
-    },
-    /// An entry of `env_passthrough` is no variable's name.
-    #[error(
-        "`env_passthrough` has {name:?}: write the variable's whole name, without `=`, `*` or NUL"
-    )]
-    BadVariable {
-        /// The entry.
-        name: String,
-    },
-    /// It says both what may run and what may not.
-    #[error("`allow` and `{key}` exclude each other; set one of them")]
-    AllowAndBlock {
-        /// The other key.
-        key: &'static str,
-    },
-}
+const EXPOSE: &str = "expose";
+const NETWORK_ALLOWED: &str = "network_allowed";
+const NETWORK_DEFAULT: &str = "network_default";
+const KEYS: [&str; 8] =
+    [COMMANDS, BLOCK, ALSO_BLOCK, ALLOW, ENV_PASSTHROUGH, EXPOSE, NETWORK_ALLOWED, NETWORK_DEFAULT];
 
 impl Policy {
-    /// Reads a policy file.
+    /// Reads a policy file. What it leaves out depends on whether the daemon runs as root.
     ///
     /// # Errors
     /// If it is not a regular file of at most [`MAX_POLICY_FILE_BYTES`], cannot
     /// be read, is not TOML, or says something that a policy cannot say.
     pub fn load(file: &Path) -> Result<Self, PolicyFileError> {
         let policy = read(file)
-            .and_then(|text| parse(&text))
+            .and_then(|text| parse(&text, nix::unistd::geteuid().is_root()))
             .map_err(|problem| PolicyFileError { file: file.to_owned(), problem })?;
         // Clients have other working directories than the daemon.
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
@@ -143,7 +72,7 @@ fn read(file: &Path) -> Result<String, PolicyFileProblem> {
     String::from_utf8(bytes).map_err(|_| Problem::NotUtf8)
 }
 
-fn parse(text: &str) -> Result<Policy, PolicyFileProblem> {
+fn parse(text: &str, is_root: bool) -> Result<Policy, PolicyFileProblem> {
     use PolicyFileProblem as Problem;
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
@@ -176,7 +105,67 @@ fn parse(text: &str) -> Result<Policy, PolicyFileProblem> {
     {
         return Err(Problem::BadVariable { name: name.clone() });
     }
-    Ok(Policy { file: None, commands: scope(&table)?, list, env_passthrough })
+    let (network_allowed, network_default) = networks(&table, is_root)?;
+    Ok(Policy {
+        file: None,
+        commands: scope(&table)?,
+        list,
+        env_passthrough,
+        expose: expose(&table)?,
+        network_allowed,
+        network_default,
+    })
+}
+
+fn expose(table: &Table) -> Result<Vec<PathBuf>, PolicyFileProblem> {
+    let path = |entry: String| {
+        let rooted = entry.starts_with('/') || entry.starts_with("~/");
+        if rooted && !entry.contains('\0') {
+            Ok(PathBuf::from(entry))
+        } else {
+            Err(PolicyFileProblem::BadExpose { entry })
+        }
+    };
+    strings(table, EXPOSE)?.unwrap_or_default().into_iter().map(path).collect()
+}
+
+/// The networks that may be asked for, where the file says it, and the default one.
+fn networks(
+    table: &Table,
+    is_root: bool,
+) -> Result<(Option<Vec<Network>>, Network), PolicyFileProblem> {
+    let allowed = match table.get(NETWORK_ALLOWED) {
+        Some(Value::String(word)) => Some(vec![network(NETWORK_ALLOWED, word)?]),
+        _ => strings(table, NETWORK_ALLOWED)?
+            .map(|words| words.iter().map(|word| network(NETWORK_ALLOWED, word)).collect())
+            .transpose()?,
+    };
+    let default = match table.get(NETWORK_DEFAULT) {
+        None => None,
+        Some(Value::String(word)) => Some(network(NETWORK_DEFAULT, word)?),
+        Some(other) => {
+            let (want, found) = ("a string", other.type_str());
+            return Err(PolicyFileProblem::WrongType { key: NETWORK_DEFAULT, want, found });
+        }
+    };
+    let chosen = default.unwrap_or_default();
+    let in_force = allowed.as_deref().unwrap_or_else(|| super::default_networks(is_root));
+    if in_force.contains(&chosen) {
+        return Ok((allowed, chosen));
+    }
+    Err(PolicyFileProblem::DefaultNotAllowed {
+        default: chosen,
+        default_is_set: default.is_some(),
+        allowed_is_set: allowed.is_some(),
+    })
+}
+
+fn network(key: &'static str, word: &str) -> Result<Network, PolicyFileProblem> {
+    match word {
+        "none" => Ok(Network::None),
+        "host" => Ok(Network::Host),
+        other => Err(PolicyFileProblem::UnknownNetwork { key, value: other.to_owned() }),
+    }
 }
 
 fn scope(table: &Table) -> Result<CommandScope, PolicyFileProblem> {
@@ -211,103 +200,4 @@ fn rules(key: &'static str, list: Vec<String>) -> Result<Vec<Rule>, PolicyFilePr
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn load(text: impl AsRef<[u8]>) -> Result<Policy, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("policy.toml");
-        fs::write(&file, text).unwrap();
-        Policy::load(&file).map_err(|error| {
-            let text = error.to_string();
-            let prefix = format!("policy file {}: ", file.display());
-            text.strip_prefix(&prefix).expect("the file is named").to_owned()
-        })
-    }
-
-    #[test]
-    fn an_empty_file_is_the_built_in_policy() {
-        let info = load("").unwrap().info();
-        assert!(info.file.as_deref().is_some_and(|file| file.ends_with("/policy.toml")));
-        let built_in = Policy::built_in().info();
-        assert_eq!(noxrunner_protocol::types::PolicyInfo { file: None, ..info }, built_in);
-    }
-
-    #[test]
-    fn block_replaces_and_also_block_adds() {
-        let block = |text| load(text).unwrap().info().block;
-        assert_eq!(block("block = ['curl']"), ["curl"]);
-        assert_eq!(block("block = []"), [""; 0]);
-        assert_eq!(block("block = ['a']\nalso_block = ['b', 'a']"), ["a", "b"]);
-        let added = block("also_block = ['curl', 'rm']");
-        let default = Policy::built_in().info().block;
-        assert_eq!(added[..default.len()], default);
-        assert_eq!(added[default.len()..], ["curl"]);
-    }
-
-    #[test]
-    fn the_other_keys() {
-        let policy =
-            load("commands = 'direct'\nallow = ['ls']\nenv_passthrough = ['LC_ALL']").unwrap();
-        assert_eq!(policy.env_passthrough(), ["LC_ALL"]);
-        let info = policy.info();
-        assert_eq!((info.commands, info.allow), (CommandScope::Direct, vec!["ls".to_owned()]));
-        assert_eq!(info.block, [""; 0]);
-    }
-
-    #[test]
-    fn what_cannot_be_followed_is_named_with_what_to_do() {
-        for (text, want) in [
-            (
-                "blok = []",
-                "unknown key `blok`; the keys are commands, block, also_block, allow, env_passthrough",
-            ),
-            ("[block]", "`block` must have an array of strings, not table"),
-            ("block = 'rm'", "`block` must have an array of strings, not string"),
-            ("also_block = ['a', 1]", "`also_block` must have strings in its array, not integer"),
-            ("commands = true", "`commands` must have a string, not boolean"),
-            (
-                "commands = 'Direct'",
-                "`commands` must be \"everywhere\" or \"direct\", not \"Direct\"",
-            ),
-            ("allow = []\nblock = []", "`allow` and `block` exclude each other; set one of them"),
-            (
-                "allow = []\nalso_block = []",
-                "`allow` and `also_block` exclude each other; set one of them",
-            ),
-            (
-                "allow = ['/bin/ls']",
-                "`allow` has \"/bin/ls\": it has a slash; write the command's name alone",
-            ),
-            ("block = ['']", "`block` has \"\": it is empty"),
-            (
-                "env_passthrough = ['A=b']",
-                "`env_passthrough` has \"A=b\": write the variable's whole name",
-            ),
-            ("env_passthrough = ['LC_*']", "`env_passthrough` has \"LC_*\""),
-            ("env_passthrough = ['']", "`env_passthrough` has \"\""),
-            ("\nblock = [", "is not TOML: line 2: "),
-            ("block = []\nblock = []", "is not TOML: line 2: duplicate key"),
-        ] {
-            let error = load(text).expect_err(text);
-            assert!(error.starts_with(want), "{text:?}: {error}");
-        }
-        assert!(load(b"\xff").unwrap_err().starts_with("is not UTF-8"));
-    }
-
-    #[test]
-    fn what_is_no_policy_file_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let problem = |name: &str| Policy::load(&dir.path().join(name)).unwrap_err().problem;
-        assert!(matches!(problem("missing"), PolicyFileProblem::Read(_)));
-        assert!(matches!(problem(""), PolicyFileProblem::NotRegular));
-        let fifo = dir.path().join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(matches!(problem("fifo"), PolicyFileProblem::NotRegular));
-        let most = usize::try_from(MAX_POLICY_FILE_BYTES).unwrap();
-        load(" ".repeat(most)).unwrap();
-        assert!(load(" ".repeat(most + 1)).unwrap_err().starts_with("is larger"));
-    }
-}
+mod tests;

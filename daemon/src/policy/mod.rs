@@ -24,13 +24,13 @@ pub mod rules;
 
 use std::path::PathBuf;
 
-use noxrunner_protocol::types::{CommandScope, ListMode, PolicyInfo, SettingGap};
+use noxrunner_protocol::types::{CommandScope, ListMode, Network, PolicyInfo, SettingGap};
 
 pub use approve::{Approved, CommandRequest, Refusal, check_env, check_path, check_words};
 pub use check::check;
 pub use file::{PolicyFileError, PolicyFileProblem};
 pub use path::{HostDirError, Inside, PathError, PathUse, Root, RootNames, decide};
-pub use resolve::View;
+pub use resolve::{Shown, View};
 use rules::{DEFAULT_BLOCK, Rule};
 
 /// What may run in the sandboxes of this daemon.
@@ -40,6 +40,10 @@ pub struct Policy {
     commands: CommandScope,
     list: CommandList,
     env_passthrough: Vec<String>,
+    expose: Vec<PathBuf>,
+    /// Where the file says it; otherwise it depends on who the daemon is.
+    network_allowed: Option<Vec<Network>>,
+    network_default: Network,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +64,9 @@ impl Policy {
             commands: CommandScope::default(),
             list: CommandList::Block { rules: default_block(), also_from: usize::MAX },
             env_passthrough: Vec::new(),
+            expose: Vec::new(),
+            network_allowed: None,
+            network_default: Network::None,
         }
     }
 
@@ -68,8 +75,25 @@ impl Policy {
         &self.env_passthrough
     }
 
-    /// The policy as `policy.get` tells it.
-    pub fn info(&self) -> PolicyInfo {
+    /// What sandboxes see read-only beside the system: absolute paths, or ones that
+    /// start with `~/`, as the file has them.
+    pub fn expose(&self) -> &[PathBuf] {
+        &self.expose
+    }
+
+    /// The networks that a sandbox may ask for. Who did not say otherwise allows the host's
+    /// network to the sandboxes of an ordinary user's daemon only.
+    pub fn network_allowed(&self, is_root: bool) -> &[Network] {
+        self.network_allowed.as_deref().unwrap_or_else(|| default_networks(is_root))
+    }
+
+    /// The network of a sandbox that does not ask for one.
+    pub fn network_default(&self) -> Network {
+        self.network_default
+    }
+
+    /// The policy as `policy.get` tells it, of a daemon that runs as root or not.
+    pub fn info(&self, is_root: bool) -> PolicyInfo {
         let spell = |rules: &[Rule]| rules.iter().map(Rule::to_string).collect();
         let (mode, block, allow) = match &self.list {
             CommandList::Block { rules, .. } => (ListMode::Block, spell(rules), Vec::new()),
@@ -90,9 +114,16 @@ impl Policy {
             block,
             allow,
             env_passthrough: self.env_passthrough.clone(),
+            expose: self.expose.iter().map(|p| p.to_string_lossy().into_owned()).collect(),
+            network_allowed: self.network_allowed(is_root).to_vec(),
+            network_default: self.network_default,
             not_enforced,
         }
     }
+}
+
+fn default_networks(is_root: bool) -> &'static [Network] {
+    if is_root { &[Network::None] } else { &[Network::None, Network::Host] }
 }
 
 fn default_block() -> Vec<Rule> {
@@ -105,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_built_in_policy_says_what_it_is_and_what_it_does_not_hold() {
-        let info = Policy::built_in().info();
+        let info = Policy::built_in().info(false);
         assert_eq!(info.block, DEFAULT_BLOCK);
         assert_eq!((info.file, info.mode, info.allow.len()), (None, ListMode::Block, 0));
         assert_eq!(info.commands, CommandScope::Everywhere);

@@ -27,6 +27,9 @@ const PATH_MAX: usize = 4096;
 /// search path as long as that cannot reach a program, so nothing is searched for it.
 const MAX_ARG_STRLEN: usize = 128 * 1024;
 
+/// Gives the host path of a path that a mount tree shows, or `None` where it shows nothing.
+pub type Shown<'a> = dyn Fn(&Path) -> Option<PathBuf> + 'a;
+
 /// The file system as the commands of one sandbox see it, from the host's side.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
@@ -34,6 +37,9 @@ pub struct View<'a> {
     pub names: &'a RootNames,
     /// The host path of a place inside, or `None` where there is no sandbox yet.
     pub host_path: &'a dyn Fn(&Inside) -> Option<PathBuf>,
+    /// With a mount tree, the host path of what it shows outside those places, or `None` where
+    /// it shows nothing. Without this function the host's own paths are taken for it.
+    pub shown: Option<&'a Shown<'a>>,
 }
 
 /// Where a command is looked for.
@@ -73,7 +79,7 @@ pub fn resolve(argv0: &OsStr, search: Search<'_>) -> Resolved {
             let candidate = [entry, argv0.as_bytes()].join(&b'/');
             let candidate = if entry.is_empty() { &candidate[1..] } else { &candidate };
             let candidate = OsStr::from_bytes(candidate);
-            if is_missing_from_the_system(candidate) {
+            if search.view.sees_the_systems_usr() && is_missing_from_the_system(candidate) {
                 continue;
             }
             program = Walk::new(search.view, &mut names).program(search.workdir, candidate);
@@ -119,7 +125,11 @@ impl View<'_> {
         } else {
             let inside =
                 decide(seen.as_os_str().as_bytes(), PathUse::Directory, self.names).ok()?;
-            if inside.redirected() { seen.to_owned() } else { (self.host_path)(&inside)? }
+            match self.shown {
+                _ if !inside.redirected() => (self.host_path)(&inside)?,
+                Some(shown) => shown(seen)?,
+                None => seen.to_owned(),
+            }
         };
         let kind = fs::symlink_metadata(&host).ok()?.file_type();
         Some(if kind.is_dir() {
@@ -131,6 +141,13 @@ impl View<'_> {
         } else {
             Node::Other
         })
+    }
+
+    /// Whether `/usr` is the host's to commands.
+    fn sees_the_systems_usr(&self) -> bool {
+        let usr = Path::new("/usr");
+        let shown = self.shown.filter(|_| self.names.has_mount_tree());
+        shown.is_none_or(|shown| shown(usr).as_deref() == Some(usr))
     }
 
     /// The working directory as commands see it; it may have links on its way.

@@ -96,13 +96,13 @@ pub struct Settings {
 
 impl Settings {
     /// The settings that a create asks for.
-    pub fn new(params: &CreateParams, now: Moment) -> Self {
+    pub fn new(params: &CreateParams, network: Network, now: Moment) -> Self {
         let mut settings = Self {
             ttl: params.ttl_seconds,
             deadline: now.boot,
             expires_at: now.wall,
             image: None,
-            network: params.network.unwrap_or_default(),
+            network,
             env: BTreeMap::new(),
             limits: BTreeMap::new(),
         };
@@ -328,7 +328,7 @@ pub struct HostEnvironment {
 const SANDBOX_USER: &str = "nox";
 
 /// Where programs are looked for when the daemon has no PATH: what most systems give a login.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl HostEnvironment {
     /// Picks from the daemon's environment what commands may see, and adds what

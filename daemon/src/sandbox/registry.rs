@@ -308,7 +308,7 @@ mod tests {
     use super::*;
     use crate::sandbox::Settings;
     use crate::sandbox::dir::SandboxDir;
-    use noxrunner_protocol::types::CreateParams;
+    use noxrunner_protocol::types::{CreateParams, Network};
 
     struct Fixture {
         base: tempfile::TempDir,
@@ -329,7 +329,7 @@ mod tests {
             params.ttl_seconds = ttl.try_into().unwrap();
             let now = Moment::now();
             let dir = SandboxDir::create(self.base.path(), &key.id).unwrap();
-            let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, Settings::new(&params, now)));
+            let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, Settings::new(&params, Network::None, now)));
             place.fill(Arc::clone(&sandbox));
             sandbox
         }

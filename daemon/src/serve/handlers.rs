@@ -1,5 +1,6 @@
 //! The methods, each verified, converted and handed off.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use noxrunner_protocol::method::{
@@ -28,7 +29,6 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What the wire page has and this version has not.
 const UNSUPPORTED: &[&str] = &[
     "sandbox.create:lease",
-    "sandbox.create:network=host",
     "sandbox.exec:fds",
     "sandbox.exec:tag",
     "sandbox.hold",
@@ -132,7 +132,7 @@ async fn exec(daemon: Arc<Daemon>, caller: Caller, params: ExecParams) -> Outcom
 }
 
 async fn policy_get(daemon: Arc<Daemon>, _: Caller, _: NoParams) -> Outcome<PolicyInfo> {
-    Ok(daemon.policy.info())
+    Ok(daemon.policy.info(daemon.uid == 0))
 }
 
 async fn policy_check(
@@ -143,7 +143,9 @@ async fn policy_check(
     let checked = spawn_blocking(move || {
         let dir = daemon.config.base_dir.join(dir::PREFIX);
         let names = daemon.names(&dir).map_err(|e| e.to_string())?;
-        policy::check(&daemon.policy, daemon.host.variables(), &names, &params)
+        let shown = |path: &Path| daemon.scene.as_ref().and_then(|scene| scene.host_path(path));
+        let shown = daemon.scene.is_some().then_some(&shown as &policy::Shown<'_>);
+        policy::check(&daemon.policy, daemon.host.variables(), &names, shown, &params)
     });
     joined(checked.await)?.map_err(CallError::Invalid)
 }

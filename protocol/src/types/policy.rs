@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Network;
+
 /// How far the command policy reaches.
 ///
 /// ```json
@@ -52,6 +54,12 @@ pub struct PolicyInfo {
     pub allow: Vec<String>,
     /// Variables of the daemon's own environment that commands see.
     pub env_passthrough: Vec<String>,
+    /// What sandboxes see read-only beside the system; `~/` is the home of the daemon's user.
+    pub expose: Vec<String>,
+    /// Networks that a sandbox may ask for.
+    pub network_allowed: Vec<Network>,
+    /// The network of a sandbox that does not ask for one.
+    pub network_default: Network,
     /// Settings that this daemon does not enforce in full.
     pub not_enforced: Vec<SettingGap>,
 }

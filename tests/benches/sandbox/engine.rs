@@ -5,21 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use nix::unistd::geteuid;
-use noxrunner_daemon::clock::Moment;
 use noxrunner_daemon::config::Config;
 use noxrunner_daemon::daemon::Daemon;
-use noxrunner_daemon::engine::Engine;
 use noxrunner_daemon::exec::command;
 use noxrunner_daemon::policy::Policy;
-use noxrunner_daemon::sandbox::HostEnvironment;
-use noxrunner_daemon::sandbox::registry::Registry;
+use noxrunner_daemon::run;
 use noxrunner_init::Zygote;
 use noxrunner_protocol::types::CreateParams;
 use noxrunner_tests::exec_params;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A daemon's inside, with one sandbox in it.
@@ -36,7 +31,9 @@ impl InProcess {
         let place = base.path().to_str().unwrap();
         let call = [&["noxrunnerd", "--local-test", "--base-dir", place], arguments].concat();
         let runtime = Runtime::new().unwrap();
-        let daemon = runtime.block_on(async { inside(Config::parse_from(call), zygote) });
+        let (config, socket) = (Config::parse_from(call), base.path().join("none.sock"));
+        let daemon = run::assemble(config, Policy::built_in(), socket, zygote);
+        let daemon = runtime.block_on(daemon).unwrap();
         let id = CreateParams::new("bench".parse().unwrap());
         runtime.block_on(daemon.create(daemon.uid, id)).unwrap();
         Self { runtime, daemon, _base: base }
@@ -62,21 +59,4 @@ impl Drop for InProcess {
     fn drop(&mut self) {
         self.runtime.block_on(self.daemon.engine.end());
     }
-}
-
-/// As `run::run` puts it together, less what listens and what waits.
-fn inside(config: Config, zygote: Zygote) -> Arc<Daemon> {
-    let policy = Policy::built_in();
-    Arc::new(Daemon {
-        host: HostEnvironment::pick(|name| std::env::var_os(name), "bench", &[]),
-        socket: config.base_dir.join("none.sock"),
-        uid: geteuid().as_raw(),
-        started: Moment::now(),
-        registry: Arc::new(Registry::default()),
-        engine: Engine::start(zygote).unwrap(),
-        policy,
-        connections: watch::Sender::new(0),
-        stop: watch::Sender::new(false),
-        config,
-    })
 }

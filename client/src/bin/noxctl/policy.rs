@@ -27,6 +27,7 @@ fn get(context: &Context<'_>) -> Result<u8, CliError> {
 }
 
 fn describe(policy: &PolicyInfo) -> Vec<(&'static str, String)> {
+    let networks: Vec<_> = policy.network_allowed.iter().map(wire_name).collect();
     let mut pairs = vec![
         ("file", policy.file.clone().unwrap_or_else(|| "built in".to_owned())),
         ("commands", wire_name(&policy.commands)),
@@ -34,6 +35,9 @@ fn describe(policy: &PolicyInfo) -> Vec<(&'static str, String)> {
         ("block", list(&policy.block)),
         ("allow", list(&policy.allow)),
         ("env passthrough", list(&policy.env_passthrough)),
+        ("expose", list(&policy.expose)),
+        ("network allowed", list(&networks)),
+        ("network default", wire_name(&policy.network_default)),
     ];
     let gaps = policy.not_enforced.iter();
     pairs.extend(gaps.map(|gap| ("not enforced", format!("{}: {}", gap.setting, gap.why))));

@@ -55,7 +55,7 @@ impl Sandbox {
             workdir: &self.workdir,
             env: &self.env,
             base_env: &self.base_env,
-            view: View { names: &self.names, host_path: &host_path },
+            view: View { names: &self.names, host_path: &host_path, shown: None },
         })
     }
 

@@ -38,7 +38,7 @@ impl Host {
             Some(self.dir.path().join(inside.root().host_name()).join(inside.rest()))
         };
         let workdir = decide(workdir.as_bytes(), PathUse::Directory, &self.names).unwrap();
-        let view = View { names: &self.names, host_path: &host_path };
+        let view = View { names: &self.names, host_path: &host_path, shown: None };
         let search = Search { view, path: OsStr::new(path), workdir: &workdir };
         let Resolved { program, names } = resolve(OsStr::new(argv0), search);
         (program, names.into_iter().map(|name| name.into_string().unwrap()).collect())
@@ -145,7 +145,7 @@ fn with_a_mount_tree_absolute_links_lead_where_commands_see_them_lead() {
     let host_path = |inside: &Inside| Some(host.at("").join(inside.rest()));
     let workdir = decide(b"bin", PathUse::Directory, &names).unwrap();
     let search = Search {
-        view: View { names: &names, host_path: &host_path },
+        view: View { names: &names, host_path: &host_path, shown: None },
         path: OsStr::new("/workspace"),
         workdir: &workdir,
     };
@@ -159,7 +159,7 @@ fn with_a_mount_tree_absolute_links_lead_where_commands_see_them_lead() {
     let upwards = Search { path: OsStr::new("/usr/../workspace/bin"), ..search };
     assert_eq!(resolve(OsStr::new("rm"), upwards).program, want);
 
-    let nowhere = View { names: &names, host_path: &|_| None };
+    let nowhere = View { names: &names, host_path: &|_| None, shown: None };
     let search = Search {
         view: nowhere,
         path: OsStr::new("/usr/nonexistent:/workspace:/usr/bin:/bin"),
@@ -167,4 +167,38 @@ fn with_a_mount_tree_absolute_links_lead_where_commands_see_them_lead() {
     };
     assert_eq!(resolve(OsStr::new("./link"), search).program, None);
     assert!(resolve(OsStr::new("ls"), search).program.is_some(), "the system's programs exist");
+}
+
+#[test]
+fn what_a_mount_tree_does_not_show_is_absent() {
+    let host = Host::new();
+    let file = host.file("tools/bin/tool", 0o755);
+    host.link("/shown/bin/tool", "link");
+    let names = RootNames::mount_tree();
+    let host_path = |inside: &Inside| Some(host.at("").join(inside.rest()));
+    let workdir = decide(b"", PathUse::Directory, &names).unwrap();
+    let tools = file.ancestors().nth(2).unwrap();
+    let shown = |path: &Path| path.strip_prefix("/shown").ok().map(|rest| tools.join(rest));
+    let view = View { names: &names, host_path: &host_path, shown: Some(&shown) };
+    let find = |argv0: &str, path: &str| {
+        resolve(OsStr::new(argv0), Search { view, path: OsStr::new(path), workdir: &workdir })
+    };
+    let want = Some(PathBuf::from("/shown/bin/tool"));
+    assert_eq!(find("tool", "/shown/bin").program, want);
+    assert_eq!(find("./link", "").program, want);
+    assert_eq!(find("/shown/bin/other", "").program, None);
+    // The host has these, the mount tree does not.
+    assert_eq!(find(file.to_str().unwrap(), "").program, None);
+    assert_eq!(find("sh", "/usr/bin:/bin").program, None);
+
+    // The same /usr as the host's is searched as quickly as ever.
+    let usr = |path: &Path| path.starts_with("/usr").then(|| path.to_owned());
+    let view = View { shown: Some(&usr), ..view };
+    let search = Search { view, path: OsStr::new("/usr/nonexistent:/usr/bin"), workdir: &workdir };
+    assert!(resolve(OsStr::new("env"), search).program.is_some());
+    // But not where another directory stands in for it.
+    let instead = |path: &Path| path.strip_prefix("/usr").ok().map(|rest| tools.join(rest));
+    let view = View { shown: Some(&instead), ..view };
+    let search = Search { view, path: OsStr::new("/usr/bin"), workdir: &workdir };
+    assert_eq!(resolve(OsStr::new("tool"), search).program, Some(PathBuf::from("/usr/bin/tool")));
 }

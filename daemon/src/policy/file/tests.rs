@@ -1,0 +1,145 @@
+use std::fs;
+
+use super::*;
+
+fn load(text: impl AsRef<[u8]>) -> Result<Policy, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policy.toml");
+    fs::write(&file, text).unwrap();
+    Policy::load(&file).map_err(|error| {
+        let text = error.to_string();
+        let prefix = format!("policy file {}: ", file.display());
+        text.strip_prefix(&prefix).expect("the file is named").to_owned()
+    })
+}
+
+#[test]
+fn an_empty_file_is_the_built_in_policy() {
+    let info = load("").unwrap().info(false);
+    assert!(info.file.as_deref().is_some_and(|file| file.ends_with("/policy.toml")));
+    let built_in = Policy::built_in().info(false);
+    assert_eq!(noxrunner_protocol::types::PolicyInfo { file: None, ..info }, built_in);
+}
+
+#[test]
+fn block_replaces_and_also_block_adds() {
+    let block = |text| load(text).unwrap().info(false).block;
+    assert_eq!(block("block = ['curl']"), ["curl"]);
+    assert_eq!(block("block = []"), [""; 0]);
+    assert_eq!(block("block = ['a']\nalso_block = ['b', 'a']"), ["a", "b"]);
+    let added = block("also_block = ['curl', 'rm']");
+    let default = Policy::built_in().info(false).block;
+    assert_eq!(added[..default.len()], default);
+    assert_eq!(added[default.len()..], ["curl"]);
+}
+
+#[test]
+fn the_other_keys() {
+    let policy = load("commands = 'direct'\nallow = ['ls']\nenv_passthrough = ['LC_ALL']").unwrap();
+    assert_eq!(policy.env_passthrough(), ["LC_ALL"]);
+    let info = policy.info(false);
+    assert_eq!((info.commands, info.allow), (CommandScope::Direct, vec!["ls".to_owned()]));
+    assert_eq!(info.block, [""; 0]);
+}
+
+#[test]
+fn what_sandboxes_see_and_reach() {
+    let policy = load("expose = ['/srv/x', '~/venv']").unwrap();
+    assert_eq!(policy.expose(), [PathBuf::from("/srv/x"), PathBuf::from("~/venv")]);
+    let info = policy.info(false);
+    assert_eq!(info.expose, ["/srv/x", "~/venv"]);
+    assert_eq!(info.network_allowed, [Network::None, Network::Host]);
+    assert_eq!(info.network_default, Network::None);
+    assert_eq!(policy.info(true).network_allowed, [Network::None]);
+
+    let both = load("network_allowed = ['none', 'host']\nnetwork_default = 'host'").unwrap();
+    assert_eq!(both.network_allowed(true), [Network::None, Network::Host]);
+    assert_eq!(both.network_default(), Network::Host);
+    let one = load("network_allowed = 'none'").unwrap();
+    assert_eq!(one.network_allowed(false), [Network::None]);
+}
+
+#[test]
+fn a_daemon_of_root_must_be_told_that_the_hosts_network_is_allowed() {
+    let text = "network_default = 'host'";
+    assert_eq!(parse(text, false).unwrap().network_default(), Network::Host);
+    let error = parse(text, true).unwrap_err().to_string();
+    let want = "does not have it (it is not set, and a daemon of root allows only none)";
+    assert!(error.contains(want), "{error}");
+}
+
+#[test]
+fn what_cannot_be_followed_is_named_with_what_to_do() {
+    for (text, want) in [
+        (
+            "blok = []",
+            "unknown key `blok`; the keys are commands, block, also_block, allow, env_passthrough, \
+             expose, network_allowed, network_default",
+        ),
+        ("[block]", "`block` must have an array of strings, not table"),
+        ("block = 'rm'", "`block` must have an array of strings, not string"),
+        ("also_block = ['a', 1]", "`also_block` must have strings in its array, not integer"),
+        ("commands = true", "`commands` must have a string, not boolean"),
+        ("commands = 'Direct'", "`commands` must be \"everywhere\" or \"direct\", not \"Direct\""),
+        ("allow = []\nblock = []", "`allow` and `block` exclude each other; set one of them"),
+        (
+            "allow = []\nalso_block = []",
+            "`allow` and `also_block` exclude each other; set one of them",
+        ),
+        (
+            "allow = ['/bin/ls']",
+            "`allow` has \"/bin/ls\": it has a slash; write the command's name alone",
+        ),
+        ("block = ['']", "`block` has \"\": it is empty"),
+        (
+            "env_passthrough = ['A=b']",
+            "`env_passthrough` has \"A=b\": write the variable's whole name",
+        ),
+        ("env_passthrough = ['LC_*']", "`env_passthrough` has \"LC_*\""),
+        ("env_passthrough = ['']", "`env_passthrough` has \"\""),
+        ("expose = '/srv'", "`expose` must have an array of strings, not string"),
+        (
+            "expose = ['srv']",
+            "`expose` has \"srv\": write a path that begins with `/`, or with `~/`",
+        ),
+        ("expose = ['~user/x']", "`expose` has \"~user/x\""),
+        ("expose = ['']", "`expose` has \"\""),
+        ("expose = [\"/a\\u0000b\"]", "`expose` has \"/a\\0b\""),
+        (
+            "network_allowed = ['lan']",
+            "`network_allowed` has \"lan\": the networks are \"none\" and \"host\"",
+        ),
+        ("network_allowed = 1", "`network_allowed` must have an array of strings, not integer"),
+        ("network_default = 'Host'", "`network_default` has \"Host\""),
+        ("network_default = []", "`network_default` must have a string, not array"),
+        (
+            "network_allowed = ['none']\nnetwork_default = 'host'",
+            "`network_default` is host but `network_allowed` does not have it; add it there",
+        ),
+        (
+            "network_allowed = 'host'",
+            "`network_default` is none (it is not set) but `network_allowed` does not have it;",
+        ),
+        ("network_allowed = []", "`network_default` is none (it is not set) but"),
+        ("\nblock = [", "is not TOML: line 2: "),
+        ("block = []\nblock = []", "is not TOML: line 2: duplicate key"),
+    ] {
+        let error = load(text).expect_err(text);
+        assert!(error.starts_with(want), "{text:?}: {error}");
+    }
+    assert!(load(b"\xff").unwrap_err().starts_with("is not UTF-8"));
+}
+
+#[test]
+fn what_is_no_policy_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let problem = |name: &str| Policy::load(&dir.path().join(name)).unwrap_err().problem;
+    assert!(matches!(problem("missing"), PolicyFileProblem::Read(_)));
+    assert!(matches!(problem(""), PolicyFileProblem::NotRegular));
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(matches!(problem("fifo"), PolicyFileProblem::NotRegular));
+    let most = usize::try_from(MAX_POLICY_FILE_BYTES).unwrap();
+    load(" ".repeat(most)).unwrap();
+    assert!(load(" ".repeat(most + 1)).unwrap_err().starts_with("is larger"));
+}

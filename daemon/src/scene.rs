@@ -1,0 +1,47 @@
+//! What sandboxes see, kept as the host has it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::rootfs::{Inputs, Rootfs, RootfsError};
+
+/// The root file system of sandboxes as it was last planned, and what it was planned from.
+#[derive(Debug)]
+pub struct Scene {
+    inputs: Inputs,
+    rootfs: RwLock<Arc<Rootfs>>,
+}
+
+impl Scene {
+    /// Looks at the host. Touches the disk: not for the async threads.
+    ///
+    /// # Errors
+    /// As [`Rootfs::plan`].
+    pub fn new(inputs: Inputs) -> Result<Self, RootfsError> {
+        let rootfs = RwLock::new(Arc::new(Rootfs::plan(&inputs)?));
+        Ok(Self { inputs, rootfs })
+    }
+
+    /// What inits made from now on see.
+    pub fn rootfs(&self) -> Arc<Rootfs> {
+        Arc::clone(&self.rootfs.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks again where the host has changed; gives what is to be built then. Touches the disk.
+    ///
+    /// # Errors
+    /// As [`Rootfs::plan`]; what there was stays in force.
+    pub fn refresh(&self) -> Result<Option<Arc<Rootfs>>, RootfsError> {
+        if !self.rootfs().is_stale() {
+            return Ok(None);
+        }
+        let fresh = Arc::new(Rootfs::plan(&self.inputs)?);
+        *self.rootfs.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        Ok(Some(fresh))
+    }
+
+    /// Where on the host a path lies that sandboxes see.
+    pub fn host_path(&self, inside: &Path) -> Option<PathBuf> {
+        self.rootfs().host_path(inside)
+    }
+}
