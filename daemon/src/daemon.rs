@@ -21,9 +21,9 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::CallError;
 use crate::policy::{HostDirError, PathUse, Policy, RootNames, decide};
+use crate::rootfs::Rootfs;
 use crate::sandbox::adopt::{self, Rule, Sweep};
 use crate::sandbox::dir::SandboxDir;
-use crate::rootfs::Rootfs;
 use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
 use crate::sandbox::{Base, HostEnvironment, Key, Sandbox, Settings};
 use crate::scene::Scene;
@@ -196,7 +196,8 @@ impl Daemon {
     /// Whether a program exists for a sandbox's commands, by a path as they name it.
     pub fn exists(&self, sandbox: &Sandbox, program: &Path) -> bool {
         let Some(scene) = &self.scene else { return program.exists() };
-        let inside = decide(program.as_os_str().as_bytes(), PathUse::File, &RootNames::mount_tree());
+        let inside =
+            decide(program.as_os_str().as_bytes(), PathUse::File, &RootNames::mount_tree());
         match inside {
             Ok(inside) if !inside.redirected() => sandbox.dir.host_path(&inside).exists(),
             Ok(_) | Err(_) => scene.host_path(program).is_some_and(|host| host.exists()),

@@ -27,10 +27,10 @@ pub enum CallError {
     #[error("{0} is not supported yet")]
     Unsupported(&'static str),
     /// A sandbox keeps the network it was made with.
-    #[error("the sandbox {0:?} has the network {1:?} already")]
+    #[error("the sandbox {0:?} has the network {1} already")]
     OtherNetwork(String, Network),
     /// The policy does not allow that network.
-    #[error("the policy does not allow the network {0:?}")]
+    #[error("the policy does not allow the network {0}")]
     NetworkDenied(Network),
     /// The caller may not do this.
     #[error("{0}")]

@@ -72,3 +72,9 @@ fn ends(command: &mut Command) -> String {
         }
     }
 }
+
+/// The params of an exec of an attack that the test goes on beside.
+#[track_caller]
+pub fn params(id: &str, code: &str) -> noxrunner_protocol::types::ExecParams {
+    crate::exec_params(id, &[PYTHON, "-c", &script(code)])
+}

@@ -11,7 +11,6 @@ use std::ptr;
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
-use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::{ForkResult, Pid};
 use syscalls::{Sysno, raw_syscall};
 
@@ -82,12 +81,27 @@ pub fn kill_by_pidfd(pidfd: &OwnedFd) {
 /// Gives every signal its default disposition again. Those that a parent
 /// ignored would otherwise stay ignored in every command, as Rust's own SIGPIPE.
 pub(crate) fn reset_signal_dispositions() {
-    for signal in Signal::iterator() {
-        // SAFETY: the default disposition runs no code of ours. SIGKILL and
-        // SIGSTOP refuse, which is as well.
-        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    // Larger than any architecture's sigaction as the kernel has it; all zeroes is SIG_DFL without flags.
+    let default = [0_u64; 8];
+    // Asked of the kernel: libc keeps some of the real-time signals for itself and refuses them.
+    for signal in 1..=SIGNALS {
+        // SAFETY: the structure lives through the call, and the default disposition runs no code
+        // of ours. SIGKILL and SIGSTOP refuse, which is as well.
+        unsafe {
+            let no_old: *mut u64 = ptr::null_mut();
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                no_old,
+                size_of::<u64>(),
+            );
+        }
     }
 }
+
+/// How many signals there are, signal(7).
+const SIGNALS: c_int = 64;
 
 /// Reaps a child that has ended, if one has.
 pub(crate) fn reap() -> Option<(Pid, Status, Usage)> {

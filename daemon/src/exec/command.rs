@@ -9,8 +9,7 @@ use nix::libc;
 use noxrunner_init::message::{ExecStep, Status};
 use noxrunner_protocol::limits;
 use noxrunner_protocol::types::{
-    Cause, Denial, Encoding, ExecParams, ExecResult, Network, ResourceUsage,
-    Tier,
+    Cause, Denial, Encoding, ExecParams, ExecResult, Network, ResourceUsage, Tier,
 };
 use tokio::time::Instant;
 
@@ -220,7 +219,9 @@ impl Answer {
                     "the sandbox ended around it: deleted, expired, or its init was killed".into(),
                 ),
             },
-            End::NotStarted(step, errno) => not_started(step, errno, &params.cmd, programs, exists)?,
+            End::NotStarted(step, errno) => {
+                not_started(step, errno, &params.cmd, programs, exists)?
+            }
         };
         let mut result = self.compose(outcome, &stdout, stderr);
         result.duration_ms = duration.as_millis().try_into().unwrap_or(u64::MAX);

@@ -88,7 +88,10 @@ pub(super) fn add(builder: &mut Builder<'_>, inputs: &Inputs) -> Option<PathBuf>
         }
     }
     if let Some(home) = &rustup {
-        builder.tool_tree(&home.join("toolchains"));
+        // Without the last two rustup would make them, where it may not.
+        for tree in ["toolchains", "update-hashes", "tmp"] {
+            builder.tool_tree(&home.join(tree));
+        }
         builder.tool_file(&home.join("settings.toml"));
     }
     let homes = rustup.into_iter().chain(inputs.rustup_home.clone());

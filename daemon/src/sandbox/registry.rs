@@ -329,7 +329,12 @@ mod tests {
             params.ttl_seconds = ttl.try_into().unwrap();
             let now = Moment::now();
             let dir = SandboxDir::create(self.base.path(), &key.id).unwrap();
-            let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, Settings::new(&params, Network::None, now)));
+            let sandbox = Arc::new(Sandbox::new(
+                key,
+                dir,
+                now.wall,
+                Settings::new(&params, Network::None, now),
+            ));
             place.fill(Arc::clone(&sandbox));
             sandbox
         }

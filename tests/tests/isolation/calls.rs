@@ -25,21 +25,27 @@ fn no_namespace_can_be_made() {
         let clone = format!("child(sc(56, {flag} | 17, 0, 0, 0, 0))");
         denied(&daemon, &[(&format!("clone {name}"), &clone, InNamespaces, "EPERM")]);
     }
-    denied(&daemon, &[
-        ("unshare NEWTIME", "sc(272, 0x80)", InNamespaces, "EPERM"),
-        ("user namespaces without privilege", "sc(272, 0x10000000)", Outside, "EPERM"),
-        ("setns", "sc(308, os.open('/proc/self/ns/uts', 0), 0)", InNamespaces, "EPERM"),
-        // libc takes that for an old kernel and asks again by clone.
-        (
-            "clone3",
-            "child(sc(435, struct.pack('4QQ3Q', 0, 0, 0, 0, 17, 0, 0, 0), 64))",
-            Outside,
-            "ENOSYS",
-        ),
-    ]);
+    denied(
+        &daemon,
+        &[
+            ("unshare NEWTIME", "sc(272, 0x80)", InNamespaces, "EPERM"),
+            ("user namespaces without privilege", "sc(272, 0x10000000)", Outside, "EPERM"),
+            ("setns", "sc(308, os.open('/proc/self/ns/uts', 0), 0)", InNamespaces, "EPERM"),
+            // libc takes that for an old kernel and asks again by clone.
+            (
+                "clone3",
+                "child(sc(435, struct.pack('4QQ3Q', 0, 0, 0, 0, 17, 0, 0, 0), 64))",
+                Outside,
+                "ENOSYS",
+            ),
+        ],
+    );
     // What has no namespace in it goes on to work.
     assert_eq!(inside(&daemon, "s", "child(os.fork()); sc(272, 0x400)"), "ok");
-    assert_eq!(inside(&daemon, "s", "import threading; threading.Thread(target=print).start()"), "ok");
+    assert_eq!(
+        inside(&daemon, "s", "import threading; threading.Thread(target=print).start()"),
+        "ok"
+    );
 }
 
 #[test]
@@ -47,13 +53,38 @@ fn nothing_can_be_mounted() {
     let attacks: &[Attack<'_>] = &[
         ("mount", "sc(165, b't', b'/tmp', b't' b'mpfs', 0, 0)", InNamespaces, "EPERM"),
         ("bind", "sc(165, b'/usr', b'/tmp', 0, 4096, 0)", InNamespaces, "EPERM"),
-        ("remount", "sc(165, b'/usr', b'/usr', 0, 4096, 0); sc(165, 0, b'/usr', 0, 32 | 4096, 0)", InNamespaces, "EPERM"),
-        ("umount", "sc(165, b't', b'/tmp', b'tmpfs', 0, 0) if os.getuid() == 0 else 0; sc(166, b'/tmp', 2)", InNamespaces, "EPERM"),
+        (
+            "remount",
+            "sc(165, b'/usr', b'/usr', 0, 4096, 0); sc(165, 0, b'/usr', 0, 32 | 4096, 0)",
+            InNamespaces,
+            "EPERM",
+        ),
+        (
+            "umount",
+            "sc(165, b't', b'/tmp', b'tmpfs', 0, 0) if os.getuid() == 0 else 0; sc(166, b'/tmp', 2)",
+            InNamespaces,
+            "EPERM",
+        ),
         ("open_tree", "sc(428, -100, b'/usr', 1)", InNamespaces, "EPERM"),
         ("fsopen", "sc(430, b'tmpfs', 0)", InNamespaces, "EPERM"),
-        ("fspick", "sc(165, b't', b'/tmp', b'tmpfs', 0, 0) if os.getuid() == 0 else 0; sc(433, -100, b'/tmp', 0)", InNamespaces, "EPERM"),
-        ("mount_setattr", "sc(442, -100, b'/', 0x8000, struct.pack('4Q', 0, 0, 1 << 19, 0), 32)", InNamespaces, "EPERM"),
-        ("pivot_root", "sc(165, b't', b'/tmp', b'tmpfs', 0, 0) if os.getuid() == 0 else 0; os.chdir('/tmp'); sc(155, b'.', b'.')", InNamespaces, "EPERM"),
+        (
+            "fspick",
+            "sc(165, b't', b'/tmp', b'tmpfs', 0, 0) if os.getuid() == 0 else 0; sc(433, -100, b'/tmp', 0)",
+            InNamespaces,
+            "EPERM",
+        ),
+        (
+            "mount_setattr",
+            "sc(442, -100, b'/', 0x8000, struct.pack('4Q', 0, 0, 1 << 19, 0), 32)",
+            InNamespaces,
+            "EPERM",
+        ),
+        (
+            "pivot_root",
+            "sc(165, b't', b'/tmp', b'tmpfs', 0, 0) if os.getuid() == 0 else 0; os.chdir('/tmp'); sc(155, b'.', b'.')",
+            InNamespaces,
+            "EPERM",
+        ),
         ("chroot", "os.chroot('/usr')", InNamespaces, "EPERM"),
     ];
     denied(&full(), attacks);
@@ -86,17 +117,28 @@ fn large_parts_of_the_kernel_are_out_of_reach() {
 #[test]
 fn nothing_is_typed_into_a_terminal() {
     let code = "os.setsid(); master, slave = os.openpty(); fcntl.ioctl(slave, 0x540e, 0)\nfcntl.ioctl(slave, REQUEST, b'x' * 16)";
-    let tiocsti = format!("if os.fork():\n    raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))\n{code}");
+    let tiocsti = format!(
+        "if os.fork():\n    raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))\n{code}"
+    );
     let tiocsti = tiocsti.replace("REQUEST", "0x5412");
-    denied(&full(), &[
-        ("TIOCSTI", &tiocsti, Outside, "EPERM"),
-        // The kernel looks at the lower half of a request only.
-        ("TIOCSTI with more bits", &tiocsti.replace("fcntl.ioctl(slave, 0x5412,", "sc(16, slave, 0xdead00005412,"), Outside, "EPERM"),
-    ]);
+    denied(
+        &full(),
+        &[
+            ("TIOCSTI", &tiocsti, Outside, "EPERM"),
+            // The kernel looks at the lower half of a request only.
+            (
+                "TIOCSTI with more bits",
+                &tiocsti.replace("fcntl.ioctl(slave, 0x5412,", "sc(16, slave, 0xdead00005412,"),
+                Outside,
+                "EPERM",
+            ),
+        ],
+    );
 }
 
 /// Machine code that enters the kernel as a 32-bit program does, and asks for its process id.
-const INT80: &str = "code = mmap.mmap(-1, 4096, prot=7); code.write(bytes.fromhex('b814000000cd80c3'))
+const INT80: &str =
+    "code = mmap.mmap(-1, 4096, prot=7); code.write(bytes.fromhex('b814000000cd80c3'))
 address = ctypes.addressof(ctypes.c_char.from_buffer(code))
 pid = ctypes.CFUNCTYPE(ctypes.c_int)(address)()
 if pid != os.getpid(): raise OSError(pid, 'int80')";
@@ -115,7 +157,9 @@ fn the_kernel_has_one_entry() {
 fn sockets_are_of_few_families() {
     let daemon = full();
     let open = |family: i32| {
-        format!("for kind in (1, 2, 3, 5):\n    try: socket.socket({family}, kind); break\n    except OSError as e: failed = e\nelse: raise failed")
+        format!(
+            "for kind in (1, 2, 3, 5):\n    try: socket.socket({family}, kind); break\n    except OSError as e: failed = e\nelse: raise failed"
+        )
     };
     let mut refused = Vec::new();
     for family in 0..48 {
@@ -133,13 +177,16 @@ fn sockets_are_of_few_families() {
     }
     // AF_PACKET is in every kernel.
     assert!(refused.contains(&17), "{refused:?}");
-    denied(&daemon, &[
-        ("raw IPv4", "socket.socket(2, 3, 1)", InNamespaces, "EPERM"),
-        ("raw IPv6", "socket.socket(10, 3, 58)", InNamespaces, "EPERM"),
-        ("raw, with flags", "sc(41, 2, 3 | 0o4000, 1)", InNamespaces, "EPERM"),
-        ("uevents", "socket.socket(16, 3, 15)", Outside, "EPERM"),
-        ("netfilter", "socket.socket(16, 3, 12)", Outside, "EPERM"),
-    ]);
+    denied(
+        &daemon,
+        &[
+            ("raw IPv4", "socket.socket(2, 3, 1)", InNamespaces, "EPERM"),
+            ("raw IPv6", "socket.socket(10, 3, 58)", InNamespaces, "EPERM"),
+            ("raw, with flags", "sc(41, 2, 3 | 0o4000, 1)", InNamespaces, "EPERM"),
+            ("uevents", "socket.socket(16, 3, 15)", Outside, "EPERM"),
+            ("netfilter", "socket.socket(16, 3, 12)", Outside, "EPERM"),
+        ],
+    );
     assert_eq!(inside(&daemon, "s", "socket.socket(16, 3, 0); socket.if_nameindex()"), "ok");
 }
 
