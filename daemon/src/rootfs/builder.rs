@@ -74,7 +74,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A directory of the system at a path of its own, or a warning why not. Its
-    /// source on the host may be a link. Says whether it is there to be shown.
+    /// source on the host may be a link.
     pub(super) fn system_tree(&mut self, source: &Path, target: PathBuf) {
         self.watches.push(Watch::bound(source));
         let Ok(canonical) = fs::canonicalize(source) else { return };
@@ -117,10 +117,12 @@ impl<'a> Builder<'a> {
             return false;
         }
         for target in both(&canonical, typed) {
-            if let Err(why) = self.place(target).and_then(|free| match free {
-                true => self.bind(target.to_owned(), &canonical),
-                false => Ok(()),
-            }) {
+            let bound = match self.place(target) {
+                Ok(true) => self.bind(target.to_owned(), &canonical),
+                Ok(false) => Ok(()),
+                Err(own) => Err(Omitted::InTheWay(own)),
+            };
+            if let Err(why) = bound {
                 self.warn(target, &why);
             }
         }
@@ -139,7 +141,7 @@ impl<'a> Builder<'a> {
             let copied = match self.place(target) {
                 Ok(false) => continue,
                 Ok(true) => self.content(typed),
-                Err(why) => Err(why),
+                Err(own) => Err(Omitted::InTheWay(own)),
             };
             match copied {
                 Ok((bytes, _)) => {
@@ -156,9 +158,12 @@ impl<'a> Builder<'a> {
     /// What the policy exposes, at its own path and at that which it has without links.
     pub(super) fn expose(&mut self, typed: &Path) -> Result<(), ExposeProblem> {
         self.watches.push(Watch::bound(typed));
-        let canonical = fs::canonicalize(typed).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ExposeProblem::Missing,
-            _ => ExposeProblem::Unreadable(error),
+        let canonical = fs::canonicalize(typed).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                ExposeProblem::Missing
+            } else {
+                ExposeProblem::Unreadable(error)
+            }
         })?;
         let kind = fs::metadata(&canonical).map_err(ExposeProblem::Unreadable)?.file_type();
         if !kind.is_dir() && !kind.is_file() {
@@ -167,18 +172,14 @@ impl<'a> Builder<'a> {
         match self.guard.overlap(&canonical) {
             Overlap::Within(conflict) => return Err(ExposeProblem::Protected(conflict)),
             Overlap::Holds(held) => {
-                if let Some(conflict) = held.into_iter().next() {
+                // The plainest first.
+                if let Some(conflict) = held.into_iter().min_by_key(|conflict| conflict.alias) {
                     return Err(ExposeProblem::Protected(conflict));
                 }
             }
         }
         for target in both(&canonical, typed) {
-            let free = match self.place(target) {
-                Ok(free) => free,
-                Err(Omitted::InTheWay(place)) => return Err(ExposeProblem::InTheWay { place }),
-                Err(_) => continue,
-            };
-            if free {
+            if self.place(target).map_err(|place| ExposeProblem::InTheWay { place })? {
                 self.push(target.to_owned(), Kind::Bind(canonical.clone()));
             }
         }
@@ -204,25 +205,26 @@ impl<'a> Builder<'a> {
     }
 
     /// Whether something must be put at this place to be seen there: not where what is
-    /// there already shows it.
-    fn place(&mut self, target: &Path) -> Result<bool, Omitted> {
+    /// there already shows it. The error is what sandboxes have of their own there.
+    fn place(&mut self, target: &Path) -> Result<bool, PathBuf> {
         let reserved = self.host.reserved.iter();
         let mut meets = reserved.filter(|own| target.starts_with(own) || own.starts_with(target));
         if let Some(own) = meets.next() {
-            return Err(Omitted::InTheWay(own.clone()));
+            return Err(own.clone());
         }
-        let is_own = |entry: &&Entry| !matches!(entry.kind, Kind::Bind(_));
+        let is_own =
+            |entry: &&Entry| !matches!(&entry.kind, Kind::Bind(from) if *from == entry.path);
         for entry in &self.view.entries {
             if target.starts_with(&entry.path) {
                 return match entry.kind {
                     Kind::Bind(_) | Kind::Link(_) => Ok(false),
-                    Kind::File { .. } | Kind::Hidden => Err(Omitted::InTheWay(entry.path.clone())),
+                    Kind::File { .. } | Kind::Hidden => Err(entry.path.clone()),
                 };
             }
         }
         let mut below = self.view.entries.iter().filter(|entry| entry.path.starts_with(target));
         if let Some(own) = below.find(is_own) {
-            return Err(Omitted::InTheWay(own.path.clone()));
+            return Err(own.path.clone());
         }
         // What this one brings, with whatever is mounted in it.
         self.view.entries.retain(|entry| !entry.path.starts_with(target));
