@@ -16,6 +16,9 @@ use super::watch::{Watch, read};
 /// The most of a settings file or one of `/etc` that is copied.
 pub(super) const MAX_COPY_BYTES: u64 = 1024 * 1024;
 
+/// What is bound over a file to hide it: nobody can open it there, where there are no devices.
+const NOTHING: &str = "/dev/null";
+
 /// A root file system in the making.
 pub(super) struct Builder<'a> {
     pub(super) host: &'a Host,
@@ -23,7 +26,7 @@ pub(super) struct Builder<'a> {
     pub(super) warnings: Vec<String>,
     pub(super) watches: Vec<Watch>,
     guard: Guard,
-    hidden: Vec<PathBuf>,
+    hidden: Vec<(PathBuf, Kind)>,
 }
 
 /// Why something is left out.
@@ -55,11 +58,10 @@ impl<'a> Builder<'a> {
 
     /// Everything, with what is hidden after what it is hidden in.
     pub(super) fn finish(mut self) -> (View, Vec<String>, Vec<Watch>) {
-        self.hidden.sort();
-        self.hidden.dedup_by(|below, above| below.starts_with(above));
-        for path in std::mem::take(&mut self.hidden) {
-            self.view.entries.push(Entry { path, kind: Kind::Hidden });
-        }
+        self.hidden.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.hidden.dedup_by(|(below, _), (above, _)| below.starts_with(above));
+        let hidden = self.hidden.into_iter().map(|(path, kind)| Entry { path, kind });
+        self.view.entries.extend(hidden);
         (self.view, self.warnings, self.watches)
     }
 
@@ -193,13 +195,25 @@ impl<'a> Builder<'a> {
 
     /// Binds a directory, and hides in it what is protected.
     fn bind(&mut self, target: PathBuf, canonical: &Path) -> Result<(), Omitted> {
+        let mut hidden = Vec::new();
         match self.guard.overlap(canonical) {
             Overlap::Within(conflict) => return Err(Omitted::Protected(conflict)),
             Overlap::Holds(held) => {
-                let below = held.iter().filter_map(|c| c.at.strip_prefix(canonical).ok());
-                self.hidden.extend(below.map(|rest| target.join(rest)));
+                for conflict in held {
+                    let Ok(rest) = conflict.at.strip_prefix(canonical) else { continue };
+                    let at = target.join(rest);
+                    let kind = fs::metadata(&conflict.at).map(|meta| meta.file_type());
+                    match kind {
+                        Ok(kind) if kind.is_dir() => hidden.push((at, Kind::Hidden)),
+                        // A directory cannot be mounted over a file.
+                        Ok(_) => hidden.push((at, Kind::Bind(NOTHING.into()))),
+                        // Nor can anything where the daemon may not go.
+                        Err(_) => return Err(Omitted::Protected(conflict)),
+                    }
+                }
             }
         }
+        self.hidden.extend(hidden);
         self.push(target, Kind::Bind(canonical.to_owned()));
         Ok(())
     }

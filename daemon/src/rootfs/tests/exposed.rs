@@ -123,3 +123,18 @@ fn in_the_system_they_are_hidden() {
     assert_eq!(hidden(&rootfs), [PathBuf::from("/usr/alias")]);
     assert!(rootfs.warnings()[0].contains("/opt: it is or lies in"), "{:?}", rootfs.warnings());
 }
+
+#[test]
+fn a_file_of_theirs_that_is_mounted_in_the_system_is_hidden_too() {
+    let mut machine = Machine::new();
+    let (own, alias) = (machine.file("base/own", "secret"), machine.file("root/opt/file", ""));
+    let line = format!("2 1 8:1 {} {} rw - ext4 x rw\n", own.display(), alias.display());
+    machine.mountinfo += &line;
+    let rootfs = machine.plan();
+    assert_eq!(node(&rootfs, "/opt/file"), Some(&Node::Bind(c"/dev/null".into())));
+    // What the daemon cannot reach cannot be hidden either.
+    fs::remove_file(alias).unwrap();
+    let rootfs = machine.plan();
+    assert_eq!((node(&rootfs, "/opt"), node(&rootfs, "/opt/file")), (None, None));
+    assert!(rootfs.warnings()[0].contains("/opt: "), "{:?}", rootfs.warnings());
+}

@@ -154,3 +154,17 @@ fn a_toolchain_that_cannot_be_shown_is_left_out_and_named() {
     assert_eq!(binds(&rootfs).len(), 2);
     assert!(rootfs.warnings()[0].contains("it is or lies in"), "{:?}", rootfs.warnings());
 }
+
+#[test]
+fn rustup_of_the_system_has_its_toolchains_in_the_home() {
+    let mut machine = Machine::new();
+    machine.program("distribution/bin/rustup");
+    machine.program("home/.rustup/toolchains/stable/bin/rustc");
+    machine.on_path(&["distribution/bin"]);
+    let rootfs = machine.plan();
+    let home = machine.at("home/.rustup");
+    assert_eq!(node(&rootfs, home.join("toolchains")).map(|_| ()), Some(()));
+    assert_eq!(rootfs.env()[OsStr::new("RUSTUP_HOME")], *home);
+    machine.inputs.home = Some("relative".into());
+    assert!(!machine.plan().env().contains_key(OsStr::new("RUSTUP_HOME")));
+}
