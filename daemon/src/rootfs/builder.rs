@@ -38,6 +38,8 @@ pub(super) enum Omitted {
     InTheWay(PathBuf),
     #[error("it may hold credentials ({0})")]
     Secret(String),
+    #[error("not everybody may read it, and the daemon is root's")]
+    Private,
     #[error("it is larger than {MAX_COPY_BYTES} bytes")]
     TooLarge,
     #[error("{0}")]
@@ -87,36 +89,28 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A copy of a file of the system that everybody may read.
+    /// A copy of a file of the system.
     pub(super) fn system_file(&mut self, source: &Path, target: PathBuf) {
         self.watches.push(Watch::copied(source));
         if !source.exists() {
             return;
         }
-        let copied = self.content(source).and_then(|(bytes, mode)| {
-            // A daemon of root must not make public what only root may read.
-            if mode & 0o004 == 0 {
-                return Err(io::Error::from(io::ErrorKind::PermissionDenied).into());
-            }
-            Ok(bytes)
-        });
-        match copied {
+        match self.content(source) {
             Ok(bytes) => self.push(target, Kind::File { bytes, host: Some(source.to_owned()) }),
             Err(why) => self.warn(source, &why),
         }
     }
 
     /// A directory of a toolchain, at its own path and at that which it has without links.
-    /// Says whether commands see it.
-    pub(super) fn tool_tree(&mut self, typed: &Path) -> bool {
+    pub(super) fn tool_tree(&mut self, typed: &Path) {
         self.watches.push(Watch::bound(typed));
-        let Ok(canonical) = fs::canonicalize(typed) else { return false };
+        let Ok(canonical) = fs::canonicalize(typed) else { return };
         if !canonical.is_dir() {
-            return false;
+            return;
         }
         if let Some(what) = secrets::in_or_around(&canonical, typed) {
             self.warn(typed, &Omitted::Secret(what));
-            return false;
+            return;
         }
         for target in both(&canonical, typed) {
             let bound = match self.place(target) {
@@ -128,7 +122,6 @@ impl<'a> Builder<'a> {
                 self.warn(target, &why);
             }
         }
-        self.view.sees(typed)
     }
 
     /// A copy of a toolchain's settings, which tools replace by renaming: a bind would keep the old one.
@@ -146,11 +139,9 @@ impl<'a> Builder<'a> {
                 Err(own) => Err(Omitted::InTheWay(own)),
             };
             match copied {
-                Ok((bytes, _)) => {
-                    self.push(
-                        target.to_owned(),
-                        Kind::File { bytes, host: Some(typed.to_owned()) },
-                    );
+                Ok(bytes) => {
+                    let kind = Kind::File { bytes, host: Some(typed.to_owned()) };
+                    self.push(target.to_owned(), kind);
                 }
                 Err(why) => self.warn(target, &why),
             }
@@ -245,12 +236,16 @@ impl<'a> Builder<'a> {
         Ok(true)
     }
 
-    fn content(&self, source: &Path) -> Result<(Vec<u8>, u32), Omitted> {
+    fn content(&self, source: &Path) -> Result<Vec<u8>, Omitted> {
         if let Overlap::Within(conflict) = self.guard.overlap(&fs::canonicalize(source)?) {
             return Err(Omitted::Protected(conflict));
         }
         let content = read(source, MAX_COPY_BYTES)?;
-        if content.cut { Err(Omitted::TooLarge) } else { Ok((content.bytes, content.mode)) }
+        // Whoever can put a link where root's daemon looks must not learn what only root may read.
+        if self.host.is_root && content.mode & 0o004 == 0 {
+            return Err(Omitted::Private);
+        }
+        if content.cut { Err(Omitted::TooLarge) } else { Ok(content.bytes) }
     }
 
     fn push(&mut self, path: PathBuf, kind: Kind) {

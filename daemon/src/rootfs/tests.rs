@@ -16,6 +16,7 @@ struct Machine {
     dir: tempfile::TempDir,
     inputs: Inputs,
     mountinfo: String,
+    is_root: bool,
 }
 
 impl Machine {
@@ -24,6 +25,7 @@ impl Machine {
             dir: tempfile::tempdir().unwrap(),
             inputs: Inputs::default(),
             mountinfo: "1 1 8:1 / / rw - ext4 x rw\n".to_owned(),
+            is_root: false,
         };
         for name in ["root/usr/bin", "root/opt", "home", "base"] {
             machine.dir(name);
@@ -84,6 +86,7 @@ impl Machine {
                 .chain([self.at("reserved")])
                 .collect(),
             mountinfo: self.mountinfo.clone().into_bytes(),
+            is_root: self.is_root,
         };
         Rootfs::plan_on(&host, &self.inputs)
     }

@@ -22,7 +22,7 @@ fn the_system_is_shown_as_it_is_laid_out() {
 
 #[test]
 fn etc_has_what_programs_need_and_nothing_else() {
-    let machine = Machine::new();
+    let machine = Machine { is_root: true, ..Machine::new() };
     for name in ["passwd", "shadow", "gitconfig", "npmrc", "ssl/private/key", "sudoers"] {
         machine.file(&format!("root/etc/{name}"), "secret");
     }

@@ -168,3 +168,19 @@ fn rustup_of_the_system_has_its_toolchains_in_the_home() {
     machine.inputs.home = Some("relative".into());
     assert!(!machine.plan().env().contains_key(OsStr::new("RUSTUP_HOME")));
 }
+
+#[test]
+fn a_daemon_of_root_copies_only_what_everybody_may_read() {
+    let mut machine = Machine::new();
+    full_home(&mut machine);
+    let private = machine.file("private", "secret");
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o600)).unwrap();
+    let version = machine.at("home/.pyenv/version");
+    fs::remove_file(&version).unwrap();
+    symlink(&private, &version).unwrap();
+    assert_eq!(text(&machine.plan(), &version), "secret", "its user's own");
+    machine.is_root = true;
+    let rootfs = machine.plan();
+    assert_eq!(node(&rootfs, &version), None);
+    assert!(rootfs.warnings()[0].contains("not everybody may read it"));
+}
