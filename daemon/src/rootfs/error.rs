@@ -68,15 +68,20 @@ pub struct Conflict {
     pub protected: PathBuf,
     /// Where it or a part of it would be seen, a path on the host.
     pub at: PathBuf,
+    /// Whether all of the other directory lies in the protected one.
+    pub within: bool,
     /// Whether the way there is a bind mount or the like.
     pub alias: bool,
 }
 
 impl std::fmt::Display for Conflict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { protected, at, alias } = self;
-        let (at, protected) = (at.display(), protected.display());
-        let how = if *alias { "by way of a mount " } else { "" };
-        write!(f, "{how}{at} leads into or up to {protected}")
+        let (at, protected) = (self.at.display(), self.protected.display());
+        match (self.within, self.alias) {
+            (true, false) => write!(f, "it is or lies in {protected}"),
+            (true, true) => write!(f, "it is or lies in {protected} by way of a mount"),
+            (false, false) => write!(f, "it holds {protected}"),
+            (false, true) => write!(f, "{at} is or lies in {protected} by way of a mount"),
+        }
     }
 }

@@ -70,15 +70,16 @@ impl Guard {
     }
 
     fn overlap_with(&self, protected: &Protected, tree: &Path) -> Overlap {
-        let conflict = |at: PathBuf| Conflict {
+        let conflict = |at: PathBuf, within| Conflict {
             protected: protected.path.clone(),
             alias: !protected.path.starts_with(&at) && !at.starts_with(&protected.path),
             at,
+            within,
         };
         let itself = protected.above.first().map(|(identity, _)| *identity);
         let on_the_way = || tree.ancestors().filter_map(identity);
         if tree.starts_with(&protected.path) || on_the_way().any(|id| Some(id) == itself) {
-            return Overlap::Within(conflict(tree.to_owned()));
+            return Overlap::Within(conflict(tree.to_owned(), true));
         }
         let mut held = Vec::new();
         let top = identity(tree);
@@ -86,21 +87,21 @@ impl Guard {
             let at = tree.join(rest);
             // Not where the way leads over a mount that this tree does not have.
             if identity(&at) == itself {
-                held.push(conflict(at));
+                held.push(conflict(at, false));
             }
         }
         let Some(own) = &protected.location else { return Overlap::Holds(held) };
         for piece in self.mounts.pieces(tree) {
             if piece.location.below(own).is_some() {
                 if piece.top == tree {
-                    return Overlap::Within(conflict(tree.to_owned()));
+                    return Overlap::Within(conflict(tree.to_owned(), true));
                 }
-                held.push(conflict(piece.top));
+                held.push(conflict(piece.top, false));
             } else if let Some(rest) = own.below(&piece.location) {
                 let at = piece.top.join(rest);
                 // Not where something else is mounted over it.
                 if self.mounts.locate(&at).as_ref() == Some(own) {
-                    held.push(conflict(at));
+                    held.push(conflict(at, false));
                 }
             }
         }

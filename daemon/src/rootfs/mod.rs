@@ -91,6 +91,8 @@ struct Host {
     reserved: Vec<PathBuf>,
     /// The text of `/proc/self/mountinfo`.
     mountinfo: Vec<u8>,
+    /// Whether the daemon runs as root.
+    is_root: bool,
 }
 
 impl Host {
@@ -98,7 +100,9 @@ impl Host {
         let mountinfo =
             fs::read(mounts::MOUNTINFO).map_err(|error| RootfsError::Mounts { error })?;
         let places = Root::ALL.map(Root::path).into_iter().chain(["/proc", "/dev"]);
-        Ok(Self { root: "/".into(), reserved: places.map(PathBuf::from).collect(), mountinfo })
+        let reserved = places.map(PathBuf::from).collect();
+        let is_root = nix::unistd::geteuid().is_root();
+        Ok(Self { root: "/".into(), reserved, mountinfo, is_root })
     }
 }
 

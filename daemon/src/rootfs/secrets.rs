@@ -1,9 +1,10 @@
 //! Names under which tools keep credentials.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// In a directory with one of these, secrets lie beside tools.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 20] = [
     ".aws",
     ".azure",
     ".config",
@@ -24,19 +25,19 @@ const NAMES: [&str; 22] = [
     "credentials",
     "credentials.json",
     "credentials.toml",
-    "gcloud",
-    "hosts.yml",
 ];
 
-/// What makes it seem that a directory, by its path without links, holds credentials: its
-/// name, or that of something in it. A directory above the one it is known by has whatever
-/// is beside that one.
+/// What makes it seem that a directory, by its path without links, holds credentials: a
+/// name on the way to it or in it. If it is above the place that it is known by, it has
+/// whatever lies beside that place.
 pub(super) fn in_or_around(canonical: &Path, known_as: &Path) -> Option<String> {
-    let is_known = |part: &std::ffi::OsStr| NAMES.iter().any(|name| part == *name);
-    if let Some(part) = canonical.iter().find(|part| is_known(part)) {
+    let is_dotted = |name: &&&str| name.starts_with('.');
+    let on_the_way = |part: &OsStr| NAMES.iter().filter(is_dotted).any(|name| part == *name);
+    if let Some(part) = canonical.iter().find(|part| on_the_way(part)) {
         return Some(part.to_string_lossy().into_owned());
     }
-    if known_as != canonical && known_as.starts_with(canonical) {
+    let place = known_as.parent().and_then(|parent| parent.canonicalize().ok());
+    if place.is_some_and(|place| place.starts_with(canonical)) {
         return Some(format!("{} is in it", known_as.display()));
     }
     let found = NAMES.iter().find(|name| canonical.join(name).symlink_metadata().is_ok());
@@ -59,6 +60,7 @@ mod tests {
         assert_eq!(of("home/.ssh", "home/.ssh").as_deref(), Some(".ssh"));
         assert_eq!(of("home/tool", "home/tool"), None);
         assert_eq!(of("plain/bin", "plain/bin"), None);
-        assert!(of("plain", "plain/bin").is_some(), "a link that leads up");
+        std::os::unix::fs::symlink("..", top.join("plain/bin/up")).unwrap();
+        assert!(of("plain", "plain/bin/up").is_some(), "a link that leads up");
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn add(builder: &mut Builder<'_>, inputs: &Inputs) -> Option<PathBuf>
         }
         builder.tool_file(&home.join("settings.toml"));
     }
-    let homes = rustup.into_iter().chain(inputs.rustup_home.clone());
+    let homes = rustup.into_iter().chain(absolute(&inputs.rustup_home));
     homes.into_iter().find(|home| builder.view.sees(&home.join("toolchains")))
 }
 
@@ -113,8 +113,12 @@ fn rustup_home(entry: &Path, inputs: &Inputs) -> Option<PathBuf> {
     if beside.is_none() && !entry.join("rustup").exists() {
         return None;
     }
-    let told = inputs.rustup_home.clone().filter(|home| home.is_absolute());
-    told.or_else(|| beside.or_else(|| inputs.home.clone()).map(|home| home.join(".rustup")))
+    let home = || beside.or_else(|| absolute(&inputs.home)).map(|home| home.join(".rustup"));
+    absolute(&inputs.rustup_home).or_else(home)
+}
+
+fn absolute(path: &Option<PathBuf>) -> Option<PathBuf> {
+    path.clone().filter(|path| path.is_absolute())
 }
 
 /// The absolute entries of a search path, each as it is written and without links.
