@@ -141,6 +141,15 @@ impl TestDaemon {
         self.wait_until_it_answers();
     }
 
+    /// Starts it again where it cannot start, and gives what it says on its way out.
+    #[track_caller]
+    pub fn fails_to_start(&self) -> String {
+        let mut command = noxrunnerd(self.dir.path(), &self.socket, &self.base);
+        let output = run(command.args(&self.arguments));
+        assert!(!output.status.success(), "it started: {output:?}");
+        text(&output.stderr)
+    }
+
     /// A connection of bare lines.
     #[track_caller]
     pub fn wire(&self) -> Wire {

@@ -1,1 +1,86 @@
+//! System V and POSIX IPC, keyrings, control groups: none of the host's.
+#![cfg(target_arch = "x86_64")]
 
+use std::fs;
+
+use noxrunner_tests::attack::{inside, outside};
+
+use super::full;
+
+#[test]
+fn shared_memory_semaphores_and_queues_are_the_sandboxs_own() {
+    let daemon = full();
+    let key = 0x6e00_0000 + i64::from(std::process::id());
+    // shmget, semget, msgget with IPC_CREAT.
+    let made =
+        format!("sc(29, {key}, 4096, 0o1600); sc(64, {key}, 1, 0o1600); sc(68, {key}, 0o1600)");
+    assert_eq!(outside(&made), "ok");
+    for (name, find) in [
+        ("shm", format!("sc(29, {key}, 0, 0)")),
+        ("sem", format!("sc(64, {key}, 0, 0)")),
+        ("msg", format!("sc(68, {key}, 0)")),
+    ] {
+        assert_eq!(outside(&find), "ok", "{name}");
+        assert_eq!(inside(&daemon, "s", &find), "ENOENT", "{name}");
+    }
+    assert_eq!(inside(&daemon, "s", &made), "ok");
+    let removed = format!(
+        "sc(31, sc(29, {key}, 0, 0), 0, 0); sc(66, sc(64, {key}, 0, 0), 0, 0); sc(71, sc(68, {key}, 0), 0, 0)"
+    );
+    assert_eq!(outside(&removed), "ok");
+    assert_eq!(
+        inside(&daemon, "s", &format!("sc(29, {key}, 0, 0)")),
+        "ok",
+        "its own went with the host's"
+    );
+}
+
+#[test]
+fn message_queues_and_shared_files_of_the_host_are_not_there() {
+    let daemon = full();
+    let name = format!("noxtest-{}", std::process::id());
+    // mq_open with O_CREAT | O_RDWR, then without; mq_unlink.
+    let make = format!("sc(240, b'{name}', 0o102, 0o600, 0)");
+    let open = format!("sc(240, b'{name}', 2, 0, 0)");
+    assert_eq!(outside(&make), "ok");
+    assert_eq!(outside(&open), "ok");
+    assert_eq!(inside(&daemon, "s", &open), "ENOENT");
+    // Landlock lets nothing be made where no mount of the sandbox's is: queues are not to be had.
+    assert_eq!(inside(&daemon, "s", &make), "EACCES");
+    assert_eq!(outside(&format!("sc(241, b'{name}')")), "ok");
+    let file = format!("/dev/shm/{name}");
+    fs::write(&file, "x").unwrap();
+    let read = format!("open({file:?}).read()");
+    let (out, within) = (outside(&read), inside(&daemon, "s", &read));
+    fs::remove_file(&file).unwrap();
+    assert_eq!((out.as_str(), within.as_str()), ("ok", "ENOENT"));
+}
+
+#[test]
+fn keys_of_the_host_do_not_show() {
+    let daemon = full();
+    let shown = daemon.sh("s", "cat /proc/keys /proc/key-users 2>&1").stdout;
+    let keys: Vec<&str> =
+        shown.lines().filter(|line| line.contains("keyring") || line.contains("user")).collect();
+    assert!(keys.iter().all(|line| !line.contains("noxtest-secret")), "{shown}");
+    assert_eq!(outside("sc(248, b'user', b'noxtest-secret', b'x', 1, -4)"), "ok");
+    assert_eq!(inside(&daemon, "s", "sc(249, b'user', b'noxtest-secret', 0, 0)"), "EPERM");
+    assert_eq!(inside(&daemon, "s", "sc(250, 0, -4, 0)"), "EPERM");
+}
+
+#[test]
+fn control_groups_are_seen_from_their_own_root() {
+    let daemon = full();
+    let groups = daemon.sh("s", "cat /proc/self/cgroup").stdout;
+    assert!(!groups.is_empty() && groups.lines().all(|line| line.ends_with(":/")), "{groups}");
+    assert_eq!(daemon.sh("s", "hostname").stdout, "sandbox\n");
+    assert_eq!(inside(&daemon, "s", "os.stat('/sys/fs/cgroup')"), "ENOENT");
+}
+
+#[test]
+fn terminals_are_the_sandboxs_own() {
+    let daemon = full();
+    let first =
+        "master, slave = os.openpty(); print(os.ttyname(slave), sorted(os.listdir('/dev/pts')))";
+    assert_eq!(inside(&daemon, "s", first), "/dev/pts/0 ['0', 'ptmx']\nok");
+}
