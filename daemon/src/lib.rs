@@ -11,6 +11,7 @@
 //! | [`exec`] | running commands, from a request to its answer |
 //! | [`engine`] | zygote and inits, by way of the crate `noxrunner-init` |
 //! | [`reaper`] | expiry |
+//! | [`uids`] | a host user id for each sandbox of root's |
 //! | [`tree`] | directory trees that somebody else may be writing |
 //! | [`wait`], [`clock`] | descriptors and time |
 //! | [`error`] | what can go wrong with a call, and how clients hear of it |
@@ -33,5 +34,6 @@ pub mod run;
 pub mod sandbox;
 pub mod serve;
 pub mod tree;
+pub mod uids;
 pub mod wait;
 pub mod warning;
