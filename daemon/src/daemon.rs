@@ -22,6 +22,7 @@ use crate::sandbox::adopt::{self, Rule, Sweep};
 use crate::sandbox::dir::SandboxDir;
 use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
 use crate::sandbox::{Base, HostEnvironment, Key, Sandbox, Settings};
+use crate::uids::Uids;
 
 /// Everything that handlers share.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Daemon {
     pub socket: PathBuf,
     /// The user it runs as.
     pub uid: u32,
+    /// The users that its sandboxes have; none where they are its own.
+    pub uids: Option<Uids>,
     /// When it started.
     pub started: Moment,
     /// Its sandboxes.
@@ -52,6 +55,9 @@ pub struct Daemon {
 pub(crate) fn joined<T>(outcome: Result<T, JoinError>) -> Result<T, CallError> {
     outcome.map_err(|_| CallError::Stopping)
 }
+
+/// Sandboxes come into their directories by path: none has a mount tree yet.
+const REACHABLE: bool = true;
 
 /// How long creates and deletes that have begun may take to finish when the daemon ends.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(15);
@@ -125,7 +131,12 @@ impl Daemon {
             return Err(CallError::Stopping);
         }
         let (base, id) = (self.config.base_dir.clone(), key.id.clone());
-        let dir = joined(spawn_blocking(move || SandboxDir::create(&base, &id)).await)??;
+        let uids = self.uids.clone();
+        let made = spawn_blocking(move || {
+            let owner = uids.map(|uids| uids.reserve()).transpose()?;
+            Ok::<_, CallError>(SandboxDir::create(&base, &id, owner, REACHABLE)?)
+        });
+        let dir = joined(made.await)??;
         let now = Moment::now();
         let settings = Settings::new(params, now);
         let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, settings));
@@ -230,7 +241,12 @@ impl Daemon {
     }
 
     fn look_around(&self, first: bool) -> std::io::Result<Sweep> {
-        let base = Base { path: &self.config.base_dir, uid: self.uid };
+        let base = Base {
+            path: &self.config.base_dir,
+            uid: self.uid,
+            uids: self.uids.as_ref(),
+            reachable: REACHABLE,
+        };
         let rule = Rule { stale_after: self.config.stale_after, nobody_creates: first };
         adopt::sweep(&base, Moment::now(), rule)
     }

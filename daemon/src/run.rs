@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::sandbox::HostEnvironment;
 use crate::sandbox::registry::Registry;
 use crate::serve::listen::{self, ListenError};
 use crate::serve::{self, handlers};
+use crate::uids::{STATE_DIR, UidError, Uids};
 use crate::{reaper, warning};
 
 /// Why the daemon could not start, or ended before it was told to.
@@ -41,6 +42,9 @@ pub enum RunError {
     /// The base directory cannot be used.
     #[error("cannot use the base directory {0}: {1}")]
     Base(PathBuf, #[source] io::Error),
+    /// There are no user ids for sandboxes.
+    #[error(transparent)]
+    Uids(#[from] UidError),
     /// The kernel refused something the daemon needs.
     #[error("cannot {0}: {1}")]
     Os(&'static str, #[source] io::Error),
@@ -68,12 +72,14 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     raise_descriptor_limit();
 
     let _lock = BaseLock::take(&config.base_dir, uid, &socket, LOCK_PATIENCE)?;
+    let uids = if uid == 0 { Some(uids(&config)?) } else { None };
     let (listener, bound) = listen::bind(&socket, uid)?;
     let listener = UnixListener::from_std(listener).map_err(os("listen"))?;
     let daemon = Arc::new(Daemon {
         host: HostEnvironment::pick(var, &user, policy.env_passthrough()),
         socket,
         uid,
+        uids,
         started: Moment::now(),
         registry: Arc::new(Registry::default()),
         engine: Engine::start(zygote).map_err(os("listen to the zygote"))?,
@@ -177,6 +183,11 @@ async fn idle(daemon: &Daemon) {
             _ = clients.changed() => {}
         }
     }
+}
+
+fn uids(config: &Config) -> Result<Uids, UidError> {
+    config.sandbox_uids.check_mapped()?;
+    Uids::open(Path::new(STATE_DIR), config.sandbox_uids, &config.base_dir)
 }
 
 fn var(name: &str) -> Option<OsString> {

@@ -31,6 +31,7 @@ use crate::clock::Moment;
 use crate::engine::{Engine, EngineError, Init};
 use crate::policy::Root;
 use crate::tree;
+use crate::uids::Uids;
 use dir::SandboxDir;
 use manifest::Manifest;
 
@@ -155,6 +156,11 @@ impl Sandbox {
             paper: Mutex::default(),
             execs: AtomicU64::new(0),
         }
+    }
+
+    /// The host user, and group, that everything in it belongs to, where that is not the daemon's own.
+    pub fn host_uid(&self) -> Option<u32> {
+        self.dir.uid()
     }
 
     /// Its settings as they are now.
@@ -347,4 +353,8 @@ pub struct Base<'a> {
     pub path: &'a Path,
     /// The daemon's own user id.
     pub uid: u32,
+    /// The users that its sandboxes have; none where they are the daemon's own.
+    pub uids: Option<&'a Uids>,
+    /// Whether they come in by its path, since sandboxes have no mount tree.
+    pub reachable: bool,
 }

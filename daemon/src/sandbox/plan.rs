@@ -62,7 +62,7 @@ pub enum PlanError {
 /// Why the working directory cannot be used.
 pub fn plan(approved: Approved, sandbox: &Sandbox) -> Result<Plan, PlanError> {
     let (argv, env, inside) = approved.into_parts();
-    let workdir_created = workdir::ensure(sandbox.dir.fd(), &inside)?;
+    let workdir_created = workdir::ensure(sandbox.dir.fd(), &inside, sandbox.host_uid())?;
     let host = sandbox.dir.host_path(&inside);
     let programs = programs(argv.first().map_or(c"", |name| name), &env);
     let workdir = dir::c_path(&host).map_err(io::Error::from)?;
