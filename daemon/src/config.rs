@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 use noxrunner_protocol::socket;
 
 use crate::isolation::Wish;
+use crate::uids::UidRange;
 
 /// Owns local sandboxes for NoxRunner clients.
 #[derive(Debug, Clone, Parser)]
@@ -37,6 +38,10 @@ pub struct Config {
     /// End after this long without a sandbox and without a client (600, 10m)
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub idle_exit: Option<Duration>,
+
+    /// User ids of sandboxes, one each, where the daemon is root's
+    #[arg(long, value_name = "FIRST-LAST", default_value = "1879048192-2147483646")]
+    pub sandbox_uids: UidRange,
 
     /// Remove sandbox directories without a manifest that nobody used for this long
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]

@@ -27,6 +27,7 @@ use crate::sandbox::dir::SandboxDir;
 use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
 use crate::sandbox::{Base, HostEnvironment, Key, Sandbox, Settings};
 use crate::scene::Scene;
+use crate::uids::Uids;
 
 /// Everything that handlers share.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Daemon {
     pub socket: PathBuf,
     /// The user it runs as.
     pub uid: u32,
+    /// The users that its sandboxes have; none where they are its own.
+    pub uids: Option<Uids>,
     /// When it started.
     pub started: Moment,
     /// Its sandboxes.
@@ -172,7 +175,12 @@ impl Daemon {
             return Err(CallError::Stopping);
         }
         let (base, id) = (self.config.base_dir.clone(), key.id.clone());
-        let making = spawn_blocking(move || SandboxDir::create(&base, &id));
+        let uids = self.uids.clone();
+        let reachable = self.isolation.tier != Tier::Full;
+        let making = spawn_blocking(move || {
+            let owner = uids.map(|uids| uids.reserve()).transpose()?;
+            Ok::<_, CallError>(SandboxDir::create(&base, &id, owner, reachable)?)
+        });
         let (dir, ()) = tokio::join!(making, self.refresh());
         let dir = joined(dir)??;
         let now = Moment::now();
@@ -309,7 +317,12 @@ impl Daemon {
     }
 
     fn look_around(&self, first: bool) -> std::io::Result<Sweep> {
-        let base = Base { path: &self.config.base_dir, uid: self.uid };
+        let base = Base {
+            path: &self.config.base_dir,
+            uid: self.uid,
+            uids: self.uids.as_ref(),
+            reachable: self.isolation.tier != Tier::Full,
+        };
         let rule = Rule { stale_after: self.config.stale_after, nobody_creates: first };
         adopt::sweep(&base, Moment::now(), rule)
     }

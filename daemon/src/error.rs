@@ -10,6 +10,7 @@ use crate::sandbox::plan::PlanError;
 use crate::sandbox::registry::LookupError;
 use crate::sandbox::workdir::WorkdirError;
 use crate::tree::TreeError;
+use crate::uids::UidError;
 
 /// Why a call was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum CallError {
     /// The sandbox's directory could not be made or written.
     #[error("cannot write the sandbox's directory: {0}")]
     Directory(#[from] io::Error),
+    /// There is no user id for the sandbox.
+    #[error(transparent)]
+    Uids(#[from] UidError),
     /// The sandbox's directory could not be removed.
     #[error("cannot remove the sandbox's directory: {0}")]
     Removal(#[from] TreeError),
@@ -122,7 +126,11 @@ impl From<CallError> for RpcError {
             {
                 (ErrorKind::StorageFull, "make room, or start the daemon with another --base-dir")
             }
-            CallError::Directory(_) | CallError::Removal(_) => {
+            // Says itself what to do, where that is known.
+            CallError::Uids(UidError::Exhausted(_) | UidError::Replaced(_)) => {
+                (ErrorKind::Internal, "")
+            }
+            CallError::Directory(_) | CallError::Uids(_) | CallError::Removal(_) => {
                 (ErrorKind::Internal, "the daemon's log says more")
             }
         };

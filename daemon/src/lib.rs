@@ -14,6 +14,7 @@
 //! | [`isolation`] | how strongly sandboxes are isolated here |
 //! | [`scene`] | keeps what sandboxes see as the host has it |
 //! | [`reaper`] | expiry |
+//! | [`uids`] | a host user id for each sandbox of root's |
 //! | [`tree`] | directory trees that somebody else may be writing |
 //! | [`wait`], [`clock`] | descriptors and time |
 //! | [`error`] | what can go wrong with a call, and how clients hear of it |
@@ -39,5 +40,6 @@ pub mod sandbox;
 pub mod scene;
 pub mod serve;
 pub mod tree;
+pub mod uids;
 pub mod wait;
 pub mod warning;

@@ -28,6 +28,7 @@ use crate::sandbox::{DEFAULT_PATH, HostEnvironment};
 use crate::scene::Scene;
 use crate::serve::listen::{self, ListenError};
 use crate::serve::{self, handlers};
+use crate::uids::{STATE_DIR, UidError, Uids};
 use crate::{isolation, reaper, warning};
 
 /// Why the daemon could not start, or ended before it was told to.
@@ -51,6 +52,9 @@ pub enum RunError {
     /// The base directory cannot be used.
     #[error("cannot use the base directory {0}: {1}")]
     Base(PathBuf, #[source] io::Error),
+    /// There are no user ids for sandboxes.
+    #[error(transparent)]
+    Uids(#[from] UidError),
     /// The kernel refused something the daemon needs.
     #[error("cannot {0}: {1}")]
     Os(&'static str, #[source] io::Error),
@@ -123,7 +127,8 @@ pub async fn assemble(
         protected: vec![directory, config.base_dir.clone()],
     })?);
     let rootfs = scene.rootfs();
-    let host_id = None;
+    let uids = if uid == 0 { Some(uids(&config)?) } else { None };
+    let host_id = uids.as_ref().map(|uids| uids.range().first());
     let prepare = |layers| preparation(layers, &rootfs, host_id);
     let isolation = isolation::establish(&engine, config.isolation, host_id, prepare).await?;
     let has_mount_tree = isolation.tier == Tier::Full;
@@ -137,6 +142,7 @@ pub async fn assemble(
         scene: has_mount_tree.then_some(scene),
         socket,
         uid,
+        uids,
         started: Moment::now(),
         registry: Arc::new(Registry::default()),
         engine,
@@ -222,6 +228,11 @@ async fn idle(daemon: &Daemon) {
             _ = clients.changed() => {}
         }
     }
+}
+
+fn uids(config: &Config) -> Result<Uids, UidError> {
+    config.sandbox_uids.check_mapped()?;
+    Uids::open(Path::new(STATE_DIR), config.sandbox_uids, &config.base_dir)
 }
 
 fn var(name: &str) -> Option<OsString> {

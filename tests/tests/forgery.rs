@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use noxrunner_tests::TestDaemon;
+use noxrunner_tests::{SOON, TestDaemon, eventually};
 use serde_json::{Value, json};
 
 /// A daemon that has ended, a sandbox that it left, and copies of that to be tampered with.
@@ -40,13 +40,24 @@ impl Forgery {
         }
         fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
         fs::write(path.join("workspace/file"), "precious").unwrap();
-        write_manifest(&path, self.manifest_for(id, &path).to_string().as_bytes());
+        let manifest = self.manifest_for(id, &path);
+        // Root's daemon gives each sandbox a user of its own.
+        if let Some(uid) = host_uid(&manifest) {
+            give_places(&path, uid);
+        }
+        write_manifest(&path, manifest.to_string().as_bytes());
         self.forged.push(path.clone());
         path
     }
 
+    /// The good one's, for another session in another directory, with a host uid that nobody has.
     fn manifest_for(&self, id: &str, directory: &Path) -> Value {
         let mut manifest = self.manifest.clone();
+        if let Some(good) = host_uid(&manifest) {
+            let known = self.forged.iter().position(|path| path == directory);
+            let known = known.unwrap_or(self.forged.len());
+            manifest["hostUid"] = json!(good + 1_000_000 + u32::try_from(known).unwrap());
+        }
         manifest["sessionId"] = json!(id);
         manifest["directory"] = json!(directory.file_name().unwrap().to_str().unwrap());
         manifest
@@ -85,6 +96,17 @@ impl Forgery {
     }
 }
 
+fn host_uid(manifest: &Value) -> Option<u32> {
+    manifest["hostUid"].as_u64().map(|uid| u32::try_from(uid).unwrap())
+}
+
+#[track_caller]
+fn give_places(directory: &Path, uid: u32) {
+    for place in ["workspace", "home", "tmp"] {
+        chown(directory.join(place), Some(uid), Some(uid)).unwrap();
+    }
+}
+
 #[track_caller]
 fn write_manifest(directory: &Path, bytes: &[u8]) {
     fs::write(directory.join("manifest.json"), bytes).unwrap();
@@ -105,6 +127,12 @@ fn wrong_modes_and_names() {
     for mode in [0o755, 0o777, 0o750, 0o1700, 0o2700, 0o4700] {
         let path = forgery.directory(&format!("mode-{mode:o}"));
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    // Only root's daemon makes such a one.
+    if !nix::unistd::geteuid().is_root() {
+        let path = forgery.directory("mode-711");
+        fs::set_permissions(path, Permissions::from_mode(0o711)).unwrap();
+        forgery.with("host-uid", |manifest| manifest["hostUid"] = json!(1_879_048_192));
     }
     forgery.with("copied", |manifest| manifest["directory"] = json!("noxrunner_sandbox_copied.x"));
     forgery.with("name", |manifest| manifest["sessionId"] = json!("another"));
@@ -189,12 +217,11 @@ fn names_that_are_no_directories() {
 
 mod root_only {
     use super::*;
-    use nix::unistd::{Uid, chown};
 
     #[test]
     fn what_belongs_to_somebody_else() {
         let mut forgery = Forgery::begin();
-        let stranger = Some(Uid::from_raw(54_321));
+        let stranger = Some(54_321);
         let directory = forgery.directory("directory");
         chown(&directory, stranger, None).unwrap();
         let manifest = forgery.directory("manifest").join("manifest.json");
@@ -205,6 +232,79 @@ mod root_only {
         expired["sessionId"] = json!("old");
         expired["expiresAtMs"] = json!(1);
         write_manifest(&old, expired.to_string().as_bytes());
+        forgery.assert_left_alone();
+    }
+
+    #[test]
+    fn host_uids_that_are_not_the_sandboxes() {
+        let mut forgery = Forgery::begin();
+        let good = host_uid(&forgery.manifest).unwrap();
+        for (id, uid) in [
+            ("root", 0),
+            ("ordinary", 1000),
+            ("below", 1_879_048_191),
+            ("above", 2_147_483_647),
+            ("no-id", u32::MAX),
+        ] {
+            forgery.with(id, |manifest| manifest["hostUid"] = json!(uid));
+            // Even where everything else agrees.
+            if uid != u32::MAX {
+                give_places(forgery.forged.last().unwrap(), uid);
+            }
+        }
+        // In range, and not whose the files are.
+        forgery.with("mismatch", |manifest| manifest["hostUid"] = json!(1_999_999_999));
+        for place in ["workspace", "home", "tmp"] {
+            let path = forgery.directory(&format!("roots-{place}"));
+            chown(path.join(place), Some(0), Some(0)).unwrap();
+            let path = forgery.directory(&format!("group-{place}"));
+            chown(path.join(place), None, Some(0)).unwrap();
+        }
+        forgery.with("text", |manifest| manifest["hostUid"] = json!("1879048192"));
+        assert_eq!(forgery.good.join("workspace").metadata().unwrap().uid(), good);
+        forgery.assert_left_alone();
+    }
+
+    #[test]
+    fn two_with_one_host_uid() {
+        let mut forgery = Forgery::begin();
+        let good = host_uid(&forgery.manifest).unwrap();
+        forgery.with("twin", |manifest| manifest["hostUid"] = json!(good));
+        give_places(&forgery.forged[0], good);
+        forgery.daemon.start_again();
+        let list = forgery.daemon.call("sandbox.list", json!({})).unwrap();
+        // Which of them is found first, nobody knows.
+        assert_eq!(list["sandboxes"].as_array().unwrap().len(), 1, "{list}");
+        let log = forgery.daemon.log();
+        assert!(log.contains(&format!("{good} is another sandbox's")), "{log}");
+        for path in [&forgery.good, &forgery.forged[0]] {
+            assert!(path.join("workspace/file").exists());
+        }
+    }
+
+    /// What a root daemon of an earlier version made: all of it root's, and no host uid in its manifest.
+    #[test]
+    fn what_an_earlier_version_made_keeps_its_files_until_its_time_is_over() {
+        let mut forgery = Forgery::begin();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = u64::try_from(now.as_millis()).unwrap();
+        let mut older = |id: &str, expires_in: u64| {
+            forgery.with(id, |manifest| {
+                manifest.as_object_mut().unwrap().remove("hostUid");
+                manifest["expiresAtMs"] = json!(now + expires_in);
+            });
+            let path = forgery.forged.pop().unwrap();
+            give_places(&path, 0);
+            path
+        };
+        let (gone, brief, long) = (older("gone", 0), older("brief", 8000), older("long", 800_000));
+        forgery.forged.push(long);
+        forgery.daemon.start_again();
+        let mode = brief.metadata().unwrap().mode() & 0o7777;
+        assert!(mode == 0o700 && brief.join("workspace/file").exists());
+        eventually("the expired one goes", SOON, || !gone.exists());
+        eventually("the other goes in its time", SOON, || !brief.exists());
+        forgery.daemon.end_by(Signal::SIGKILL);
         forgery.assert_left_alone();
     }
 }

@@ -250,4 +250,112 @@ sys.exit(1 if s.accept()[0].recv(1) else 0)
         assert_eq!(fake.wait().code(), Some(0));
         assert_eq!(Uid::from_raw(dir.path().metadata().unwrap().uid()), geteuid());
     }
+
+    fn owners(dir: &str) -> (u32, u32) {
+        let meta = Path::new(dir).join("workspace").metadata().unwrap();
+        (meta.uid(), meta.gid())
+    }
+
+    /// The host uid of a sandbox, as its places show it.
+    #[track_caller]
+    fn host_uid(dir: &str) -> u32 {
+        let (uid, gid) = owners(dir);
+        assert_eq!(uid, gid);
+        for place in ["workspace", "home", "tmp"] {
+            let meta = Path::new(dir).join(place).metadata().unwrap();
+            assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (uid, uid, 0o700));
+        }
+        let meta = Path::new(dir).metadata().unwrap();
+        assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, 0o711));
+        uid
+    }
+
+    #[test]
+    fn each_sandbox_has_a_host_uid_that_no_other_had() {
+        needs_root();
+        let mut daemon = TestDaemon::start();
+        let one = daemon.create("one").sandbox_dir;
+        let (first, second) = (host_uid(&one), host_uid(&daemon.create("two").sandbox_dir));
+        assert!(first >= 1_879_048_192 && second >= 1_879_048_192 && first != second);
+        daemon.delete("two");
+        let third = host_uid(&daemon.create("two").sandbox_dir);
+        assert!(third != second && third != first);
+        // Another daemon, which knows nothing of this one but what the machine keeps.
+        let other = TestDaemon::start();
+        let others = host_uid(&other.create("one").sandbox_dir);
+        assert!(![first, second, third].contains(&others));
+        for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+            daemon.end_by(signal);
+            // Whatever an earlier daemon made of the directory.
+            open_to(Path::new(&one), 0o700);
+            daemon.start_again();
+            assert_eq!(daemon.create("one").sandbox_dir, one);
+            assert_eq!(host_uid(&one), first);
+            let new = host_uid(&daemon.create(&format!("new {signal}")).sandbox_dir);
+            assert!(![first, second, third, others].contains(&new));
+        }
+    }
+
+    #[test]
+    fn what_the_daemon_makes_in_a_sandbox_is_the_sandboxes() {
+        needs_root();
+        let daemon = TestDaemon::start();
+        let dir = daemon.create("s").sandbox_dir;
+        let uid = host_uid(&dir);
+        fs::remove_dir(Path::new(&dir).join("workspace")).unwrap();
+        let mut params = noxrunner_tests::exec_params("s", &["true"]);
+        params.workdir = "/workspace/a/b".to_owned();
+        assert_eq!(daemon.exec_params(params).exit_code, 0);
+        assert_eq!(host_uid(&dir), uid);
+        for made in ["workspace/a", "workspace/a/b"] {
+            let meta = Path::new(&dir).join(made).metadata().unwrap();
+            assert_eq!((meta.uid(), meta.gid()), (uid, uid), "{made}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_ones_own_is_kept_to_and_used_again() {
+        needs_root();
+        // Far from what other daemons use, and from another run of this test.
+        let low = 2_000_000_000 + 2 * std::process::id();
+        let range = format!("{low}-{}", low + 1);
+        let daemon = TestDaemon::start_with(&["--sandbox-uids", &range]);
+        let first = host_uid(&daemon.create("one").sandbox_dir);
+        let second = host_uid(&daemon.create("two").sandbox_dir);
+        let both = [low, low + 1];
+        assert!(both.contains(&first) && both.contains(&second) && first != second);
+        let (kind, message) = daemon.refused("sandbox.create", json!({"sessionId": "three"}));
+        assert_eq!(kind, ErrorKind::Internal.name());
+        assert!(message.contains(&range), "{message}");
+        assert_eq!(daemon.directories().len(), 2);
+        daemon.delete("one");
+        assert_eq!(host_uid(&daemon.create("three").sandbox_dir), first);
+        drop(daemon);
+        fs::remove_file(format!("/var/lib/noxrunner/uids-{low}")).unwrap();
+    }
+
+    /// In a container without root's powers over the machine, few numbers are mapped.
+    #[test]
+    fn numbers_that_are_not_mapped_are_refused_at_start() {
+        needs_root();
+        let dir = tempfile::tempdir().unwrap();
+        let start = |range: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--"]).arg(program("noxrunnerd"));
+            command.args(["--local-test", "--sandbox-uids", range, "--base-dir"]).arg(dir.path());
+            command.arg("--socket").arg(dir.path().join("s.sock")).stdin(Stdio::null());
+            run(&mut command)
+        };
+        let output = start("1000-1999");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        for part in ["1000-1999", "mapped: 0-0", "--sandbox-uids"] {
+            assert!(stderr.contains(part), "{part}: {stderr}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        for nonsense in ["5", "0-9", "9-5", "a-b"] {
+            let output = start(nonsense);
+            assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        }
+    }
 }

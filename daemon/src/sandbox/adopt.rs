@@ -10,17 +10,25 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
+
 use super::dir::{self, SandboxDir};
 use super::manifest::{Manifest, ManifestError};
 use super::{Base, Sandbox};
 use crate::clock::Moment;
+use crate::policy::Root;
 use crate::tree;
+use crate::uids::{HostUid, Uids};
 
 /// A directory as it was found.
 #[derive(Debug)]
 pub enum Found {
     /// It has a manifest of ours.
     Manifest(Box<Manifest>),
+    /// An earlier version made it, as root and without a user of its own.
+    Older(Box<Manifest>),
     /// It has none.
     Bare {
         /// The newest change anywhere in it.
@@ -66,7 +74,19 @@ pub struct Rule {
 pub fn decide(found: &Found, now: Moment, rule: Rule) -> Verdict {
     let Rule { stale_after, nobody_creates } = rule;
     match found {
-        Found::Manifest(manifest) if manifest.is_over(now) => Verdict::Remove("its time is over"),
+        Found::Manifest(manifest) | Found::Older(manifest) if manifest.is_over(now) => {
+            Verdict::Remove("its time is over")
+        }
+        // What lies in it is root's: a sandbox's own user could not use it, and giving it all
+        // away might give away what root has put there. Its files stay for as long as they would have.
+        Found::Older(manifest) => Verdict::Leave {
+            report: Some(
+                "an earlier version made it, without a user id of its own: \
+                 it cannot be used, and goes when its time is over"
+                    .to_owned(),
+            ),
+            due_in: Some(manifest.settings(now).deadline.saturating_sub(now.boot)),
+        },
         Found::Manifest(_) if nobody_creates => Verdict::Adopt,
         // A sandbox of ours that could not be removed, or somebody's copy of one.
         Found::Manifest(_) => Verdict::Leave { report: None, due_in: None },
@@ -119,6 +139,10 @@ pub fn sweep(base: &Base<'_>, now: Moment, rule: Rule) -> io::Result<Sweep> {
         let (found, dir) = look(base, &path);
         match (decide(&found, now, rule), found, dir) {
             (Verdict::Adopt, Found::Manifest(manifest), Some(dir)) => {
+                if let Err(error) = dir.set_mode(base.reachable) {
+                    sweep.reports.push((path, format!("its mode cannot be set: {error}")));
+                    continue;
+                }
                 let settings = manifest.settings(now);
                 let created_at = manifest.created_at();
                 sweep.adopted.push(Sandbox::new(manifest.key(), dir, created_at, settings));
@@ -145,16 +169,27 @@ fn look(base: &Base<'_>, path: &Path) -> (Found, Option<SandboxDir>) {
     if meta.uid() != base.uid {
         return odd("it belongs to another user");
     }
-    let dir = match SandboxDir::open(path.to_owned()) {
+    let mut dir = match SandboxDir::open(path.to_owned()) {
         Ok(dir) => dir,
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => return (Found::Locked, None),
         Err(e) => return odd(&format!("it cannot be opened: {e}")),
     };
     match Manifest::read(dir.fd(), base.uid) {
-        Ok(manifest) if !ours(&meta, path, &manifest) => {
+        Ok(manifest) if !ours(base, &meta, path, &manifest) => {
             odd("its mode or name is not what its manifest would have it")
         }
-        Ok(manifest) => (Found::Manifest(Box::new(manifest)), Some(dir)),
+        Ok(manifest) => match (base.uids, manifest.host_uid()) {
+            (None, None) => (Found::Manifest(Box::new(manifest)), Some(dir)),
+            (None, Some(_)) => odd("its manifest names a host uid, which only root's daemon gives"),
+            (Some(_), None) => (Found::Older(Box::new(manifest)), Some(dir)),
+            (Some(uids), Some(uid)) => match host_uid(uids, uid, &dir) {
+                Ok(owner) => {
+                    dir.owned_by(owner);
+                    (Found::Manifest(Box::new(manifest)), Some(dir))
+                }
+                Err(why) => odd(&why),
+            },
+        },
         Err(ManifestError::Missing) => {
             let newest = match tree::newest_mtime(dir.fd()) {
                 Ok(newest) => newest,
@@ -167,12 +202,33 @@ fn look(base: &Base<'_>, path: &Path) -> (Found, Option<SandboxDir>) {
     }
 }
 
+/// Takes the host uid that a manifest names, where it is that of what is in the directory.
+fn host_uid(uids: &Uids, uid: u32, dir: &SandboxDir) -> Result<HostUid, String> {
+    let range = uids.range();
+    if !range.contains(uid) {
+        return Err(format!("its host uid {uid} is not among --sandbox-uids {range}"));
+    }
+    for place in Root::ALL {
+        let name = place.host_name();
+        match fstatat(dir.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            // A command may have removed it; the next one finds a new one.
+            Err(Errno::ENOENT) => {}
+            Ok(stat) if (stat.st_uid, stat.st_gid) == (uid, uid) => {}
+            Ok(_) => return Err(format!("its {name} is not its host uid's, {uid}")),
+            Err(errno) => return Err(format!("its {name} cannot be looked at: {errno}")),
+        }
+    }
+    uids.claim(uid).map_err(|e| e.to_string())
+}
+
 /// Whether a directory looks as this program makes them for that session.
-fn ours(meta: &fs::Metadata, path: &Path, manifest: &Manifest) -> bool {
+fn ours(base: &Base<'_>, meta: &fs::Metadata, path: &Path, manifest: &Manifest) -> bool {
     let prefix = format!("{}{}.", dir::PREFIX, manifest.key().id.readable());
     let name = path.file_name().unwrap_or_default().as_bytes();
     let named = name == manifest.directory().as_bytes() && name.starts_with(prefix.as_bytes());
-    meta.mode() & 0o7777 == 0o700 && named
+    let mode = meta.mode() & 0o7777;
+    // An earlier daemon of root's may have isolated its sandboxes in another way.
+    (mode == dir::PRIVATE || base.uids.is_some() && mode == dir::REACHABLE) && named
 }
 
 /// Whether any other process works in this directory or has something in it open, as

@@ -40,6 +40,9 @@ pub struct Manifest {
     directory: String,
     session_id: SessionId,
     owner_uid: u32,
+    // Whom its places belong to. Older daemons wrote none: everything was the daemon's own user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host_uid: Option<u32>,
     created_at_ms: u64,
     expires_at_ms: u64,
     ttl_seconds: TtlSeconds,
@@ -84,6 +87,7 @@ impl Manifest {
             directory: sandbox.dir.name().to_string_lossy().into_owned(),
             session_id: sandbox.key.id.clone(),
             owner_uid: sandbox.key.owner,
+            host_uid: sandbox.host_uid(),
             created_at_ms: clock::unix_ms(sandbox.created_at),
             expires_at_ms: clock::unix_ms(settings.expires_at),
             ttl_seconds: settings.ttl,
@@ -159,6 +163,11 @@ impl Manifest {
         Key { owner: self.owner_uid, id: self.session_id.clone() }
     }
 
+    /// The user that its places belong to, where that is not the daemon's own.
+    pub fn host_uid(&self) -> Option<u32> {
+        self.host_uid
+    }
+
     /// The settings it comes back with. What is left of its time is never more
     /// than its time to live, however the wall clock was set meanwhile.
     pub fn settings(&self, now: Moment) -> Settings {
@@ -185,5 +194,47 @@ impl Manifest {
     /// the connection that held it is gone.
     pub fn is_over(&self, now: Moment) -> bool {
         self.deleting || self.leased || clock::from_unix_ms(self.expires_at_ms) <= now.wall
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What daemons wrote before sandboxes had users of their own.
+    const OLDER: &str = r#"{"version":1,"directory":"noxrunner_sandbox_s.0123456789",
+        "sessionId":"s","ownerUid":1000,"createdAtMs":1700000000000,"expiresAtMs":1700000900000,
+        "ttlSeconds":900,"deleting":false,"leased":false,"image":null,"env":{"A":"b"},
+        "limits":{"cpu":"500m"}}"#;
+
+    fn read(text: &str) -> Result<Manifest, ManifestError> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NAME), text).unwrap();
+        let handle = File::open(dir.path()).unwrap();
+        Manifest::read(handle.as_fd(), nix::unistd::geteuid().as_raw())
+    }
+
+    #[test]
+    fn an_older_manifest_still_loads() {
+        let manifest = read(OLDER).unwrap();
+        assert_eq!(manifest.host_uid(), None);
+        assert_eq!(manifest.key(), Key { owner: 1000, id: "s".parse().unwrap() });
+        // Nor does one without such a user say more than before.
+        let again: serde_json::Value = serde_json::to_value(&manifest).unwrap();
+        assert_eq!(again, serde_json::from_str::<serde_json::Value>(OLDER).unwrap());
+    }
+
+    #[test]
+    fn the_host_uid_is_kept() {
+        let with = |uid: &str| {
+            OLDER.replace("\"ownerUid\":1000", &format!("\"ownerUid\":1000,\"hostUid\":{uid}"))
+        };
+        let manifest = read(&with("1879048192")).unwrap();
+        assert_eq!(manifest.host_uid(), Some(1_879_048_192));
+        let written = serde_json::to_string(&manifest).unwrap();
+        assert_eq!(read(&written).unwrap(), manifest);
+        for bad in ["-1", "4294967296", "\"0\"", "1.5"] {
+            assert!(matches!(read(&with(bad)), Err(ManifestError::Malformed(_))), "{bad}");
+        }
     }
 }

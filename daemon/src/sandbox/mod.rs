@@ -34,6 +34,7 @@ use crate::clock::Moment;
 use crate::engine::{Engine, EngineError, Init};
 use crate::policy::Root;
 use crate::tree;
+use crate::uids::Uids;
 use dir::SandboxDir;
 use manifest::Manifest;
 
@@ -163,6 +164,11 @@ impl Sandbox {
         }
     }
 
+    /// The host user, and group, that everything in it belongs to, where that is not the daemon's own.
+    pub fn host_uid(&self) -> Option<u32> {
+        self.dir.uid()
+    }
+
     /// Its settings as they are now.
     pub fn settings(&self) -> Settings {
         self.lock().clone()
@@ -229,7 +235,7 @@ impl Sandbox {
         let directory = dir::c_path(self.dir.path());
         Ok(InitSpec {
             directory: directory.map_err(|e| EngineError::os("name the sandbox's directory", e))?,
-            host_id: None,
+            host_id: self.host_uid(),
             host_network: self.lock().network == Network::Host,
         })
     }
@@ -373,4 +379,8 @@ pub struct Base<'a> {
     pub path: &'a Path,
     /// The daemon's own user id.
     pub uid: u32,
+    /// The users that its sandboxes have; none where they are the daemon's own.
+    pub uids: Option<&'a Uids>,
+    /// Whether they come in by its path, since sandboxes have no mount tree.
+    pub reachable: bool,
 }

@@ -62,7 +62,7 @@ pub enum PlanError {
 /// Why the working directory cannot be used.
 pub fn plan(approved: Approved, sandbox: &Sandbox, names: &RootNames) -> Result<Plan, PlanError> {
     let (argv, env, inside) = approved.into_parts();
-    let workdir_created = workdir::ensure(sandbox.dir.fd(), &inside)?;
+    let workdir_created = workdir::ensure(sandbox.dir.fd(), &inside, sandbox.host_uid())?;
     let seen = match names.has_mount_tree() {
         true => PathBuf::from(OsString::from_vec(inside.display_path())),
         false => sandbox.dir.host_path(&inside),

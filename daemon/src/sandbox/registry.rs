@@ -328,7 +328,7 @@ mod tests {
             let mut params = CreateParams::new(key.id.clone());
             params.ttl_seconds = ttl.try_into().unwrap();
             let now = Moment::now();
-            let dir = SandboxDir::create(self.base.path(), &key.id).unwrap();
+            let dir = SandboxDir::create(self.base.path(), &key.id, None, false).unwrap();
             let sandbox = Arc::new(Sandbox::new(
                 key,
                 dir,

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 
+use super::dir::give;
 use crate::policy::Inside;
 
 /// Why a working directory cannot be used.
@@ -25,11 +26,16 @@ pub enum WorkdirError {
     Os(String, Errno),
 }
 
-/// Makes sure that a directory exists, and says whether it had to be made.
+/// Makes sure that a directory exists, and says whether it had to be made. What
+/// is made belongs to `owner`, where that is not the daemon's own user.
 ///
 /// # Errors
 /// Why it cannot be used.
-pub fn ensure(sandbox: BorrowedFd<'_>, inside: &Inside) -> Result<bool, WorkdirError> {
+pub fn ensure(
+    sandbox: BorrowedFd<'_>,
+    inside: &Inside,
+    owner: Option<u32>,
+) -> Result<bool, WorkdirError> {
     let shown = || String::from_utf8_lossy(&inside.display_path()).into_owned();
     let error = |errno| {
         if errno == Errno::ENOTDIR {
@@ -43,7 +49,7 @@ pub fn ensure(sandbox: BorrowedFd<'_>, inside: &Inside) -> Result<bool, WorkdirE
     let name = inside.root().host_name();
     let (top, mut made) = match open_top(sandbox, name) {
         Err(Errno::ENOENT) => {
-            mkdirat(sandbox, name, Mode::S_IRWXU).map_err(error)?;
+            make(sandbox, name.as_ref(), Mode::S_IRWXU, owner).map_err(error)?;
             (open_top(sandbox, name).map_err(error)?, true)
         }
         other => (other.map_err(error)?, false),
@@ -63,7 +69,7 @@ pub fn ensure(sandbox: BorrowedFd<'_>, inside: &Inside) -> Result<bool, WorkdirE
         match open_beneath(top.as_fd(), &whole) {
             Ok(_) => {}
             Err(Errno::ENOENT) => {
-                make(top.as_fd(), &parent, name).map_err(error)?;
+                make_beneath(top.as_fd(), &parent, name, owner).map_err(error)?;
                 open_beneath(top.as_fd(), &whole).map_err(error)?;
                 made = true;
             }
@@ -92,15 +98,63 @@ fn open_beneath(top: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn make(top: BorrowedFd<'_>, parent: &Path, name: &OsStr) -> Result<(), Errno> {
+fn make_beneath(
+    top: BorrowedFd<'_>,
+    parent: &Path,
+    name: &OsStr,
+    owner: Option<u32>,
+) -> Result<(), Errno> {
     let mode = Mode::from_bits_truncate(0o755);
-    let made = if parent.as_os_str().is_empty() {
-        mkdirat(top, name, mode)
+    if parent.as_os_str().is_empty() {
+        make(top, name, mode, owner)
     } else {
-        mkdirat(open_beneath(top, parent)?, name, mode)
-    };
-    match made {
+        make(open_beneath(top, parent)?.as_fd(), name, mode, owner)
+    }
+}
+
+fn make(parent: BorrowedFd<'_>, name: &OsStr, mode: Mode, owner: Option<u32>) -> Result<(), Errno> {
+    match mkdirat(parent, name, mode) {
         Err(Errno::EEXIST) => Ok(()),
-        other => other,
+        Err(errno) => Err(errno),
+        Ok(()) => owner.map_or(Ok(()), |uid| give(parent, name, uid)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    mod root_only {
+        use std::fs::{self, File};
+        use std::os::unix::fs::MetadataExt;
+
+        use super::*;
+        use crate::policy::{PathUse, RootNames, decide};
+
+        #[test]
+        fn what_is_made_for_a_sandbox_is_the_sandboxes() {
+            const UID: u32 = 1_879_048_192;
+            let dir = tempfile::tempdir().unwrap();
+            let handle = File::open(dir.path()).unwrap();
+            let ensure = |path: &[u8], owner| {
+                let names = RootNames::with_host_dir(dir.path()).unwrap();
+                let place = decide(path, PathUse::Directory, &names).unwrap();
+                ensure(handle.as_fd(), &place, owner).unwrap()
+            };
+            let owner = |name: &str| {
+                let meta = fs::symlink_metadata(dir.path().join(name)).unwrap();
+                (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+            };
+            // The top was removed, too.
+            assert!(ensure(b"/workspace/a/b", Some(UID)));
+            assert_eq!(owner("workspace"), (UID, UID, 0o700));
+            assert_eq!((owner("workspace/a").0, owner("workspace/a/b").0), (UID, UID));
+            // What was there stays whose it was.
+            fs::create_dir(dir.path().join("workspace/roots")).unwrap();
+            assert!(ensure(b"/workspace/roots/c", Some(UID)));
+            assert_eq!((owner("workspace/roots").0, owner("workspace/roots/c").0), (0, UID));
+            assert!(ensure(b"/tmp/d", None));
+            assert_eq!((owner("tmp").0, owner("tmp/d").0), (0, 0));
+        }
     }
 }
