@@ -4,25 +4,28 @@
 
 pub mod attack;
 pub mod life;
+pub mod processes;
 mod started;
 pub mod wire;
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use noxrunner_client::Connection;
+pub use noxrunner_protocol::types::Tier;
 use noxrunner_protocol::types::{
     CreateParams, CreateResult, ExecParams, ExecResult, NoParams, SandboxRef,
 };
 use noxrunner_protocol::{RpcError, method};
+use processes::{Family, Numbers, Process, TIER_FILE};
 use serde_json::Value;
-pub use started::{Started, number_in};
+pub use started::{Started, number_in, run};
 use tempfile::TempDir;
 use wire::{Wire, refusal};
 
@@ -39,6 +42,26 @@ pub fn program(name: &str) -> PathBuf {
     let program = dir.join(name);
     assert!(program.exists(), "{} is missing: cargo build --workspace --bins", program.display());
     program
+}
+
+/// Has each of these tests done in the strongest tier and in the one that holds nothing. They
+/// are functions of a daemon.
+#[macro_export]
+macro_rules! in_both_tiers {
+    ($($test:ident),+ $(,)?) => {
+        mod full {
+            $(#[test]
+            fn $test() {
+                super::$test($crate::TestDaemon::of_tier($crate::Tier::Full));
+            })+
+        }
+        mod none {
+            $(#[test]
+            fn $test() {
+                super::$test($crate::TestDaemon::of_tier($crate::Tier::None));
+            })+
+        }
+    };
 }
 
 /// Waits until a condition holds, and fails the test where it does not in time.
@@ -60,6 +83,9 @@ pub struct TestDaemon {
     pub socket: PathBuf,
     /// Where it keeps its sandboxes.
     pub base: PathBuf,
+    /// The tier of its sandboxes, as it says.
+    pub tier: Tier,
+    family: Family,
     arguments: Vec<String>,
     child: Child,
 }
@@ -71,6 +97,14 @@ impl TestDaemon {
         Self::start_with(&[])
     }
 
+    /// The same with sandboxes of this tier, and no other.
+    #[track_caller]
+    pub fn of_tier(tier: Tier) -> Self {
+        let daemon = Self::start_with(&["--isolation", tier.name()]);
+        assert_eq!(daemon.tier, tier);
+        daemon
+    }
+
     /// The same with more arguments.
     #[track_caller]
     pub fn start_with(arguments: &[&str]) -> Self {
@@ -79,7 +113,8 @@ impl TestDaemon {
         fs::create_dir(&base).unwrap();
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let child = spawn(dir.path(), &socket, &base, &arguments);
-        let mut daemon = Self { dir, socket, base, arguments, child };
+        let family = Family::new(dir.path());
+        let mut daemon = Self { dir, socket, base, tier: Tier::None, family, arguments, child };
         daemon.wait_until_it_answers();
         daemon
     }
@@ -88,17 +123,21 @@ impl TestDaemon {
     fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + SOON;
         // A connection alone says little: the kernel takes it before the daemon looks.
-        let answers = || {
-            let connection = Connection::open(&self.socket).ok();
-            connection.is_some_and(|mut c| c.call::<method::HealthCheck>(&NoParams {}).is_ok())
-        };
-        while !answers() {
+        let answer =
+            || Connection::open(&self.socket).ok()?.call::<method::HealthCheck>(&NoParams {}).ok();
+        loop {
+            if let Some(health) = answer() {
+                self.tier = health.isolation.tier;
+                break;
+            }
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}: {}", self.log());
             }
             assert!(Instant::now() < deadline, "the daemon does not answer: {}", self.log());
             sleep(Duration::from_millis(5));
         }
+        fs::write(self.dir.path().join(TIER_FILE), self.tier.name()).unwrap();
+        self.family.add(self.pid().as_raw());
     }
 
     /// The daemon's process id.
@@ -114,6 +153,8 @@ impl TestDaemon {
     /// Sends it a signal and waits for its end.
     #[track_caller]
     pub fn end_by(&mut self, signal: Signal) -> ExitStatus {
+        // Whoever is left when it has ended is known by then.
+        self.processes();
         kill(self.pid(), signal).unwrap();
         let mut status = None;
         eventually("the daemon ends", SOON, || {
@@ -259,8 +300,17 @@ impl TestDaemon {
     }
 
     /// Every process of this daemon, its zygote, its inits and its sandboxes that still runs.
-    pub fn processes(&self) -> Vec<i32> {
-        processes_marked(self.dir.path())
+    pub fn processes(&self) -> Vec<Process> {
+        self.family.alive()
+    }
+
+    /// The process whose command has written its number to a file in the workspace, once it has; it is alive.
+    #[track_caller]
+    pub fn process_in(&self, id: &str, file: &str) -> Process {
+        let workspace = self.workspace(id);
+        let number = number_in(&workspace.join(file));
+        let process = Numbers::now().find(&workspace, number);
+        process.unwrap_or_else(|| panic!("{file} ({number}) does not live"))
     }
 }
 
@@ -284,7 +334,7 @@ impl Drop for TestDaemon {
 pub fn noxrunnerd(dir: &Path, socket: &Path, base: &Path) -> Command {
     let mut command = Command::new(program("noxrunnerd"));
     command.arg("--local-test").arg("--socket").arg(socket).arg("--base-dir").arg(base);
-    // Marks every process that inherits it: see `processes_marked`.
+    // Marks every process that inherits it: see `Family`.
     command.env("NOXRUNNER_TEST_DIR", dir).stdin(Stdio::null());
     command
 }
@@ -308,78 +358,9 @@ pub fn exec_params(id: &str, cmd: &[&str]) -> ExecParams {
     ExecParams::new(id.parse().unwrap(), cmd.iter().map(|c| (*c).to_owned()).collect())
 }
 
-/// Processes, other than this one, that have the path in their environment or
-/// work below it. A zombie has neither any more.
-pub fn processes_marked(path: &Path) -> Vec<i32> {
-    let own = i32::try_from(std::process::id()).unwrap();
-    let text = path.to_str().unwrap();
-    let numbers = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
-    let marked = |pid: &i32| {
-        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let works_there =
-            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(path));
-        works_there || String::from_utf8_lossy(&environ).contains(text)
-    };
-    numbers.filter(|pid| *pid != own).filter(marked).collect()
-}
-
-/// Whether a process runs; a zombie does not.
-pub fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state follows the name, which is in brackets and may hold anything (proc_pid_stat(5)).
-    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    state.is_some_and(|state| state != 'Z' && state != 'X')
-}
-
 /// The exit status as a shell would show it.
 pub fn shell_status(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
-}
-
-/// Runs a command to its end, and fails where that takes too long.
-#[track_caller]
-pub fn run(command: &mut Command) -> Output {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let reader = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut err, &mut bytes).map(|_| bytes)
-    });
-    let watchdog = Watchdog::new(child.id());
-    let mut stdout = Vec::new();
-    std::io::Read::read_to_end(&mut out, &mut stdout).unwrap();
-    let stderr = reader.join().unwrap().unwrap();
-    let status = child.wait().unwrap();
-    assert!(!watchdog.fired(), "it took too long: {command:?}");
-    Output { status, stdout, stderr }
-}
-
-/// Kills a process that takes too long, so that a test fails instead of hanging.
-struct Watchdog {
-    done: std::sync::mpsc::Sender<()>,
-    thread: std::thread::JoinHandle<bool>,
-}
-
-impl Watchdog {
-    fn new(pid: u32) -> Self {
-        let (done, ended) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let late = ended.recv_timeout(3 * SOON).is_err();
-            if late {
-                let _ = kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL);
-            }
-            late
-        });
-        Self { done, thread }
-    }
-
-    fn fired(self) -> bool {
-        // Gone where the watchdog has fired.
-        let _ = self.done.send(());
-        self.thread.join().unwrap()
-    }
 }
 
 /// The text of a stream.

@@ -8,76 +8,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use noxrunner_protocol::RpcError;
 use noxrunner_protocol::types::{CreateResult, ExecParams, ExecResult};
 use serde_json::{Value, json};
 
-use crate::{SOON, TestDaemon, eventually, exec_params, is_alive};
-
-/// A process, and not another one that got its number later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Process {
-    /// Its number.
-    pub pid: i32,
-    // In clock ticks since the machine started, proc_pid_stat(5).
-    started: u64,
-}
-
-impl Process {
-    /// The process of that number, unless it has ended.
-    pub fn find(pid: i32) -> Option<Self> {
-        is_alive(pid).then(|| started(pid)).flatten().map(|started| Self { pid, started })
-    }
-
-    /// Whether it still runs (or is stopped); a zombie does not.
-    pub fn is_alive(&self) -> bool {
-        is_alive(self.pid) && started(self.pid) == Some(self.started)
-    }
-
-    /// Sends it a signal.
-    #[track_caller]
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid), signal).unwrap();
-    }
-}
-
-/// The processes of a list that still run.
-pub fn alive(processes: &[Process]) -> Vec<Process> {
-    processes.iter().copied().filter(Process::is_alive).collect()
-}
-
-/// Field of /proc/PID/stat by its number in proc_pid_stat(5), from 3 on.
-fn stat_field(pid: i32, number: usize) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    rest.split(' ').nth(number - 3).map(str::to_owned)
-}
-
-fn started(pid: i32) -> Option<u64> {
-    stat_field(pid, 22)?.parse().ok()
-}
-
-/// The parent of a process.
-#[track_caller]
-pub fn parent(pid: i32) -> Process {
-    Process::find(stat_field(pid, 4).unwrap().parse().unwrap()).unwrap()
-}
-
-/// Whether a process is stopped by a signal.
-pub fn is_stopped(pid: i32) -> bool {
-    stat_field(pid, 3).as_deref() == Some("T")
-}
-
-/// A process's children.
-pub fn children(pid: i32) -> Vec<Process> {
-    let all = fs::read_dir("/proc").unwrap();
-    let numbers = all.filter_map(|e| e.unwrap().file_name().to_str()?.parse::<i32>().ok());
-    let own = |child: &i32| stat_field(*child, 4) == Some(pid.to_string());
-    numbers.filter(own).filter_map(Process::find).collect()
-}
+use crate::processes::{Numbers, with_variable};
+pub use crate::processes::{Process, alive, children, is_stopped, parent};
+use crate::{SOON, TestDaemon, eventually, exec_params};
 
 /// A process's open descriptors.
 #[track_caller]
@@ -166,6 +105,7 @@ pub fn workspace(sandbox: &CreateResult) -> PathBuf {
 }
 
 /// What processes that noted their number have noted so far: `echo $$ > pids/NAME`.
+/// It is the number that they have in their sandbox.
 pub fn noted(workspace: &Path) -> BTreeMap<String, i32> {
     let Ok(notes) = fs::read_dir(workspace.join("pids")) else { return BTreeMap::new() };
     notes
@@ -187,9 +127,10 @@ pub fn wait_for_noted(workspace: &Path, count: usize) -> BTreeMap<String, Proces
         found = noted(workspace);
         found.len() >= count
     });
-    let process = |(name, pid): (String, i32)| {
-        let process = Process::find(pid);
-        (name.clone(), process.unwrap_or_else(|| panic!("{name} ({pid}) does not live")))
+    let numbers = Numbers::now();
+    let process = |(name, number): (String, i32)| {
+        let process = numbers.find(workspace, number);
+        (name.clone(), process.unwrap_or_else(|| panic!("{name} ({number}) does not live")))
     };
     found.into_iter().map(process).collect()
 }
@@ -238,23 +179,28 @@ pub fn zygote(daemon: &TestDaemon) -> Process {
 /// The init of a sandbox: the parent of a command that runs in it.
 #[track_caller]
 pub fn init_of(daemon: &TestDaemon, id: &str) -> Process {
-    let result = daemon.sh(id, "echo $PPID");
-    Process::find(result.stdout.trim().parse().unwrap()).unwrap()
+    let mut params = timed(id, "exec sleep 1000", 3600.0);
+    let mark = daemon.dir.path().join(id);
+    params.env.insert("NOXRUNNER_TEST_CHILD".into(), mark.to_str().unwrap().into());
+    let pending = Pending::exec(daemon, &params);
+    let variable = format!("NOXRUNNER_TEST_CHILD={}", mark.display());
+    let mut child = None;
+    eventually("a command runs", SOON, || {
+        child = with_variable(&variable);
+        child.is_some()
+    });
+    let child = child.unwrap();
+    let init = parent(child);
+    child.signal(Signal::SIGKILL);
+    assert_eq!(pending.result_within(SOON).exit_code, 137);
+    init
 }
 
 /// Checks that the daemon runs nothing but itself and its zygote.
 #[track_caller]
 pub fn nothing_runs(daemon: &TestDaemon) {
-    let kept = [daemon.pid().as_raw(), zygote(daemon).pid];
+    let kept = [Process::find(daemon.pid().as_raw()).unwrap(), zygote(daemon)];
     eventually("nothing is left but daemon and zygote", SOON, || {
-        daemon.processes().iter().all(|pid| kept.contains(pid))
+        daemon.processes().iter().all(|process| kept.contains(process))
     });
-}
-
-/// Lets a process go on, if it still is there, and ends it.
-pub fn put_down(process: &Process) {
-    if process.is_alive() {
-        let killed = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-        assert!(matches!(killed, Ok(()) | Err(Errno::ESRCH)), "{killed:?}");
-    }
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::{SOON, eventually};
@@ -60,4 +61,48 @@ pub fn number_in(file: &Path) -> i32 {
         number.is_some()
     });
     number.unwrap()
+}
+
+/// Runs a command to its end, and fails where that takes too long.
+#[track_caller]
+pub fn run(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut err, &mut bytes).map(|_| bytes)
+    });
+    let watchdog = Watchdog::new(child.id());
+    let mut stdout = Vec::new();
+    std::io::Read::read_to_end(&mut out, &mut stdout).unwrap();
+    let stderr = reader.join().unwrap().unwrap();
+    let status = child.wait().unwrap();
+    assert!(!watchdog.fired(), "it took too long: {command:?}");
+    Output { status, stdout, stderr }
+}
+
+/// Kills a process that takes too long, so that a test fails instead of hanging.
+struct Watchdog {
+    done: std::sync::mpsc::Sender<()>,
+    thread: std::thread::JoinHandle<bool>,
+}
+
+impl Watchdog {
+    fn new(pid: u32) -> Self {
+        let (done, ended) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let late = ended.recv_timeout(3 * SOON).is_err();
+            if late {
+                let _ = kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL);
+            }
+            late
+        });
+        Self { done, thread }
+    }
+
+    fn fired(self) -> bool {
+        // Gone where the watchdog has fired.
+        let _ = self.done.send(());
+        self.thread.join().unwrap()
+    }
 }

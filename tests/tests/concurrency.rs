@@ -5,7 +5,7 @@
 mod heavy {
     use std::collections::BTreeSet;
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ mod heavy {
         Pending, Process, alive, children, descriptors, kib, noted, nothing_runs,
         settled_descriptors, workspace, zygote,
     };
-    use noxrunner_tests::{SOON, TestDaemon, eventually, run, text};
+    use noxrunner_tests::processes::Numbers;
+    use noxrunner_tests::{SOON, TestDaemon, eventually, in_both_tiers, run, text};
     use serde_json::{Value, json};
 
     const CLIENTS: usize = 64;
@@ -149,10 +150,10 @@ mod heavy {
         (script, size + 1)
     }
 
-    #[test]
-    fn a_kill_of_the_daemon_during_a_hundred_sessions_ten_times_over() {
+    in_both_tiers!(a_kill_of_the_daemon_during_a_hundred_sessions_ten_times_over);
+
+    fn a_kill_of_the_daemon_during_a_hundred_sessions_ten_times_over(mut daemon: TestDaemon) {
         const SESSIONS: usize = 100;
-        let mut daemon = TestDaemon::start();
         let mut slowest = Duration::ZERO;
         for round in 0..10 {
             let mut lasting = Vec::new();
@@ -174,13 +175,17 @@ mod heavy {
                 running.push(Pending::sh(&daemon, &format!("s{n}"), &script));
                 lasting.push(place);
             }
-            let mut processes: Vec<i32> = Vec::new();
+            let mut noting = Vec::new();
             eventually("everything runs", 3 * SOON, || {
-                processes = lasting.iter().flat_map(|place| noted(place).into_values()).collect();
-                processes.len() == wanted
+                noting.clear();
+                for place in &lasting {
+                    noting.extend(noted(place).into_values().map(|number| (place, number)));
+                }
+                noting.len() == wanted
             });
-            let mut all: Vec<Process> =
-                processes.iter().map(|pid| Process::find(*pid).unwrap()).collect();
+            let numbers = Numbers::now();
+            let process = |(place, number): &(&PathBuf, i32)| numbers.find(place, *number).unwrap();
+            let mut all: Vec<Process> = noting.iter().map(process).collect();
             let zygote = zygote(&daemon);
             all.extend(children(zygote.pid));
             assert_eq!(all.len(), wanted + SESSIONS);
@@ -198,7 +203,7 @@ mod heavy {
                 thread::sleep(Duration::from_millis(10));
             }
             slowest = slowest.max(killed.elapsed());
-            assert_eq!(daemon.processes(), [0; 0]);
+            assert_eq!(daemon.processes(), []);
             drop(running);
             // Its second passes while no daemon runs.
             eventually("the brief one is over", SOON, || killed.elapsed() > Duration::from_secs(1));

@@ -12,7 +12,7 @@ use noxrunner_protocol::method::{DaemonInfoGet, DaemonShutdown};
 use noxrunner_protocol::types::NoParams;
 use noxrunner_tests::wire::Wire;
 use noxrunner_tests::{
-    SOON, Started, TestDaemon, eventually, is_alive, noxrunnerd, number_in, program, run, text,
+    SOON, Started, TestDaemon, Tier, eventually, noxrunnerd, number_in, program, run, text,
 };
 use serde_json::json;
 
@@ -135,23 +135,29 @@ fn the_socket_is_private() {
 
 #[test]
 fn signals_end_it_and_the_sandboxes_stay() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut daemon = TestDaemon::start();
+    for (signal, tier) in [
+        (Signal::SIGTERM, Tier::Full),
+        (Signal::SIGINT, Tier::Full),
+        (Signal::SIGTERM, Tier::None),
+        (Signal::SIGINT, Tier::None),
+    ] {
+        let mut daemon = TestDaemon::of_tier(tier);
         daemon.create("s");
         let mut busy = daemon.wire();
         let cmd =
             json!(["sh", "-c", "trap '' TERM INT; echo $$ > pid; while :; do sleep 1000; done"]);
         busy.request(1, "sandbox.exec", json!({"sessionId": "s", "cmd": cmd}));
-        let pid = number_in(&daemon.workspace("s").join("pid"));
+        let process = daemon.process_in("s", "pid");
+        let number = number_in(&daemon.workspace("s").join("pid"));
         assert_eq!(daemon.end_by(signal).code(), Some(0), "{signal}");
-        assert!(!is_alive(pid) && !daemon.socket.exists(), "{signal}");
-        assert!(daemon.processes().is_empty(), "{signal}");
+        assert!(!process.is_alive() && !daemon.socket.exists(), "{signal}");
+        assert_eq!(daemon.processes(), [], "{signal}");
         assert_eq!(daemon.directories().len(), 1, "{signal}");
         let left: Vec<_> =
             fs::read_dir(&daemon.base).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left.len(), 1, "{signal}: {left:?}");
         daemon.start_again();
-        assert_eq!(daemon.sh("s", "cat pid").stdout.trim(), pid.to_string());
+        assert_eq!(daemon.sh("s", "cat pid").stdout.trim(), number.to_string());
     }
 }
 
@@ -172,17 +178,20 @@ fn a_signal_that_comes_while_it_starts_ends_it_cleanly_too() {
 
 #[test]
 fn an_ephemeral_daemon_leaves_nothing() {
-    let mut daemon = TestDaemon::start_with(&["--ephemeral"]);
-    daemon.create("a");
-    daemon.create("b");
-    assert_eq!(daemon.sh("a", "touch file; sleep 1000 & echo $! > pid").exit_code, 0);
-    let pid = number_in(&daemon.workspace("a").join("pid"));
-    assert_eq!(daemon.directories().len(), 2);
-    let info = daemon.connect().call::<DaemonInfoGet>(&NoParams {}).unwrap();
-    assert!(info.ephemeral);
-    assert_eq!(daemon.end_by(Signal::SIGTERM).code(), Some(0));
-    assert!(!is_alive(pid));
-    assert_eq!(fs::read_dir(&daemon.base).unwrap().count(), 0);
+    for tier in ["full", "none"] {
+        let mut daemon = TestDaemon::start_with(&["--ephemeral", "--isolation", tier]);
+        daemon.create("a");
+        daemon.create("b");
+        assert_eq!(daemon.sh("a", "touch file; sleep 1000 & echo $! > pid").exit_code, 0);
+        let process = daemon.process_in("a", "pid");
+        assert_eq!(daemon.directories().len(), 2);
+        let info = daemon.connect().call::<DaemonInfoGet>(&NoParams {}).unwrap();
+        assert!(info.ephemeral);
+        assert_eq!(daemon.end_by(Signal::SIGTERM).code(), Some(0));
+        assert!(!process.is_alive());
+        assert_eq!(daemon.processes(), []);
+        assert_eq!(fs::read_dir(&daemon.base).unwrap().count(), 0);
+    }
 }
 
 #[test]

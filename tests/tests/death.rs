@@ -10,13 +10,28 @@ use nix::sys::signal::Signal;
 use noxrunner_protocol::types::Cause;
 use noxrunner_tests::life::{
     Pending, Process, STRAYS, STRAYS_SIZE, ZOO, ZOO_SIZE, alive, children, init_of, is_stopped,
-    nothing_runs, put_down, timed, wait_for_noted, workspace, zygote,
+    nothing_runs, timed, wait_for_noted, workspace, zygote,
 };
-use noxrunner_tests::{SOON, TestDaemon, eventually};
+use noxrunner_tests::{SOON, TestDaemon, Tier, eventually, in_both_tiers};
 use serde_json::json;
 
 /// "A second later", and as much again for a busy machine.
 const A_SECOND_LATER: Duration = Duration::from_secs(2);
+
+in_both_tiers!(
+    nothing_survives_a_kill_of_the_daemon,
+    nothing_survives_a_kill_of_the_daemon_while_inits_are_stopped,
+    an_init_that_is_killed_takes_its_sandbox_along_and_nothing_else,
+    a_delete_right_after_the_death_of_an_init,
+    a_daemon_whose_zygote_is_killed_says_so_and_ends,
+    a_deadline_is_met_though_the_init_is_stopped,
+    a_deadline_is_met_though_the_socket_to_the_init_is_full,
+    nobody_is_told_that_a_sandbox_with_a_dying_init_does_not_exist,
+    the_stop_spray,
+    a_hundred_creates_of_one_name_make_one_directory,
+    a_stopped_zygote_holds_nobody_up_for_ever,
+    a_sigterm_ends_a_daemon_whose_zygote_is_stopped,
+);
 
 /// Waits until none of these runs, and says how long it took.
 #[track_caller]
@@ -33,18 +48,19 @@ fn dead(daemon: &TestDaemon, processes: &[Process]) -> Duration {
     }
 }
 
-/// The daemon's zygote, its inits, and everything noted in these workspaces.
+/// All that is of the daemon now, but for itself.
 #[track_caller]
 fn census(daemon: &TestDaemon) -> Vec<Process> {
     let zygote = zygote(daemon);
-    let mut all = children(zygote.pid);
-    all.push(zygote);
+    let mut all = daemon.processes();
+    all.retain(|process| process.pid != daemon.pid().as_raw());
+    // Its inits are found another way, too.
+    let inits = children(zygote.pid);
+    assert!(all.contains(&zygote) && inits.iter().all(|init| all.contains(init)), "{all:?}");
     all
 }
 
-#[test]
-fn nothing_survives_a_kill_of_the_daemon() {
-    let mut daemon = TestDaemon::start();
+fn nothing_survives_a_kill_of_the_daemon(mut daemon: TestDaemon) {
     let place = workspace(&daemon.create("s"));
     let chain = "echo $$ >> links; setsid sh ./chain.sh & exit\n";
     fs::write(place.join("chain.sh"), chain).unwrap();
@@ -64,9 +80,7 @@ fn nothing_survives_a_kill_of_the_daemon() {
 }
 
 /// Init is told by end of file, and the zygote kills what a stopped init cannot.
-#[test]
-fn nothing_survives_a_kill_of_the_daemon_while_inits_are_stopped() {
-    let mut daemon = TestDaemon::start();
+fn nothing_survives_a_kill_of_the_daemon_while_inits_are_stopped(mut daemon: TestDaemon) {
     let mut all = Vec::new();
     for id in ["a", "b", "c"] {
         let place = workspace(&daemon.create(id));
@@ -82,9 +96,7 @@ fn nothing_survives_a_kill_of_the_daemon_while_inits_are_stopped() {
     println!("dead after {:?}", dead(&daemon, &all));
 }
 
-#[test]
-fn an_init_that_is_killed_takes_its_sandbox_along_and_nothing_else() {
-    let daemon = TestDaemon::start();
+fn an_init_that_is_killed_takes_its_sandbox_along_and_nothing_else(daemon: TestDaemon) {
     let place = workspace(&daemon.create("s"));
     let other_place = workspace(&daemon.create("other"));
     let other = Pending::sh(&daemon, "other", "mkdir pids; echo $$ > pids/other; sleep 1000");
@@ -92,9 +104,8 @@ fn an_init_that_is_killed_takes_its_sandbox_along_and_nothing_else() {
     let running = Pending::sh(&daemon, "s", &format!("echo begun; {ZOO} {STRAYS} wait"));
     let zoo: Vec<Process> = wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE).into_values().collect();
 
-    let killer = daemon.sh("s", "kill -KILL $PPID; sleep 1000");
+    init_of(&daemon, "s").signal(Signal::SIGKILL);
     let killed = Instant::now();
-    assert_eq!((killer.exit_code, killer.cause), (137, Cause::Signaled));
     eventually("its processes end", A_SECOND_LATER, || alive(&zoo).is_empty());
     println!("dead after {:?}", killed.elapsed());
     let result = running.result_within(SOON);
@@ -109,10 +120,48 @@ fn an_init_that_is_killed_takes_its_sandbox_along_and_nothing_else() {
     nothing_runs(&daemon);
 }
 
-/// What a dead init left behind is somebody else's to kill; a delete waits for that, too.
+/// Without a pid namespace nothing keeps code from killing its own init. It gains nothing by it.
 #[test]
-fn a_delete_right_after_the_death_of_an_init() {
-    let daemon = TestDaemon::start();
+fn code_that_kills_its_init_ends_with_its_sandbox() {
+    let daemon = TestDaemon::of_tier(Tier::None);
+    let place = workspace(&daemon.create("s"));
+    let running = Pending::sh(&daemon, "s", &format!("echo begun; {ZOO} {STRAYS} wait"));
+    let zoo: Vec<Process> = wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE).into_values().collect();
+    let killer = daemon.sh("s", "kill -KILL $PPID; sleep 1000");
+    assert_eq!((killer.exit_code, killer.cause), (137, Cause::Signaled));
+    eventually("its processes end", A_SECOND_LATER, || alive(&zoo).is_empty());
+    let result = running.result_within(SOON);
+    assert_eq!((result.exit_code, result.stdout.as_str()), (137, "begun\n"));
+    assert_eq!(daemon.sh("s", "echo on; ls").stdout, "on\npids\n");
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// With one, the kernel takes no signal for process 1 from inside.
+#[test]
+fn code_cannot_kill_or_stop_its_init() {
+    let daemon = TestDaemon::of_tier(Tier::Full);
+    let place = workspace(&daemon.create("s"));
+    let running = Pending::sh(&daemon, "s", "mkdir pids; echo $$ > pids/other; sleep 1000");
+    let other = wait_for_noted(&place, 1)["other"];
+    let init = init_of(&daemon, "s");
+    for signal in ["KILL", "STOP", "TERM"] {
+        let result = daemon.sh("s", &format!("kill -{signal} $PPID && echo sent to $PPID"));
+        assert_eq!((result.exit_code, result.stdout.as_str()), (0, "sent to 1\n"), "{signal}");
+    }
+    assert!(init.is_alive() && !is_stopped(init.pid) && other.is_alive());
+    assert_eq!(init_of(&daemon, "s"), init);
+    // The control: from outside the same signal ends it.
+    init.signal(Signal::SIGKILL);
+    assert_eq!(running.result_within(SOON).exit_code, 137);
+    assert!(!init.is_alive());
+    assert_ne!(init_of(&daemon, "s"), init);
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// What a dead init left behind is somebody else's to kill; a delete waits for that, too.
+fn a_delete_right_after_the_death_of_an_init(daemon: TestDaemon) {
     // Whether something is still alive without that wait is a matter of luck: one round in ten.
     for round in 0..40 {
         let sandbox = daemon.create("s");
@@ -131,9 +180,7 @@ fn a_delete_right_after_the_death_of_an_init() {
     nothing_runs(&daemon);
 }
 
-#[test]
-fn a_daemon_whose_zygote_is_killed_says_so_and_ends() {
-    let mut daemon = TestDaemon::start();
+fn a_daemon_whose_zygote_is_killed_says_so_and_ends(mut daemon: TestDaemon) {
     let sandbox = daemon.create("s");
     let place = workspace(&sandbox);
     let pending = Pending::sh(&daemon, "s", &format!("{ZOO} {STRAYS} wait"));
@@ -156,9 +203,7 @@ fn a_daemon_whose_zygote_is_killed_says_so_and_ends() {
     assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
 }
 
-#[test]
-fn a_deadline_is_met_though_the_init_is_stopped() {
-    let daemon = TestDaemon::start();
+fn a_deadline_is_met_though_the_init_is_stopped(daemon: TestDaemon) {
     let place = workspace(&daemon.create("s"));
     let other = Pending::sh(&daemon, "s", "mkdir pids; echo $$ > pids/other; sleep 1000");
     let before = wait_for_noted(&place, 1)["other"];
@@ -179,9 +224,7 @@ fn a_deadline_is_met_though_the_init_is_stopped() {
 
 /// A socket that a stopped init does not read fills up; who has yet to get a
 /// word in has a deadline all the same.
-#[test]
-fn a_deadline_is_met_though_the_socket_to_the_init_is_full() {
-    let daemon = TestDaemon::start();
+fn a_deadline_is_met_though_the_socket_to_the_init_is_full(daemon: TestDaemon) {
     daemon.create("s");
     init_of(&daemon, "s").signal(Signal::SIGSTOP);
     let bulk = "x".repeat(25_000);
@@ -210,23 +253,25 @@ fn a_deadline_is_met_though_the_socket_to_the_init_is_full() {
 
 /// An init may die under a command that is just about to start: that ends the
 /// command, and the sandbox is there as before.
-#[test]
-fn nobody_is_told_that_a_sandbox_with_a_dying_init_does_not_exist() {
-    let daemon = TestDaemon::start();
+fn nobody_is_told_that_a_sandbox_with_a_dying_init_does_not_exist(daemon: TestDaemon) {
     daemon.create("s");
     std::thread::scope(|scope| {
         for worker in 0..6 {
             let daemon = &daemon;
             scope.spawn(move || {
                 for _ in 0..60 {
-                    let script = if worker == 0 { "kill -KILL $PPID" } else { "echo well" };
-                    let params = json!({"sessionId": "s", "cmd": ["sh", "-c", script]});
+                    if worker == 0 {
+                        let init = init_of(daemon, "s");
+                        init.signal(Signal::SIGKILL);
+                        // Or the next command may still be its.
+                        eventually("it dies", SOON, || !init.is_alive());
+                        continue;
+                    }
+                    let params = json!({"sessionId": "s", "cmd": ["sh", "-c", "echo well"]});
                     match daemon.call("sandbox.exec", params) {
-                        Ok(result) if result["exitCode"] == 0 && worker != 0 => {
+                        Ok(result) if result["exitCode"] == 0 => {
                             assert_eq!(result["stdout"], "well\n");
                         }
-                        // The killer itself may be through before its init is.
-                        Ok(result) if worker == 0 && result["exitCode"] == 0 => {}
                         Ok(result) => assert_eq!(result["exitCode"], 137, "{result}"),
                         Err(error) => panic!("{}: {}", error.kind.name(), error.message),
                     }
@@ -240,9 +285,7 @@ fn nobody_is_told_that_a_sandbox_with_a_dying_init_does_not_exist() {
 }
 
 /// Code that stops the processes of the commands to come, while they are on their way to their own code.
-#[test]
-fn the_stop_spray() {
-    let mut daemon = TestDaemon::start();
+fn the_stop_spray(mut daemon: TestDaemon) {
     let place = workspace(&daemon.create("s"));
     let other = workspace(&daemon.create("other"));
     // Children of its own init only, read without a fork of its own.
@@ -287,9 +330,7 @@ fn the_stop_spray() {
     drop((spraying, lasting, busy));
 }
 
-#[test]
-fn a_hundred_creates_of_one_name_make_one_directory() {
-    let daemon = TestDaemon::start();
+fn a_hundred_creates_of_one_name_make_one_directory(daemon: TestDaemon) {
     let params = json!({"sessionId": "s"});
     let creating: Vec<Pending> =
         (0..100).map(|_| Pending::call(&daemon, "sandbox.create", &params)).collect();
@@ -303,9 +344,7 @@ fn a_hundred_creates_of_one_name_make_one_directory() {
 }
 
 /// A zygote that does not answer is no reason for a client to wait for ever.
-#[test]
-fn a_stopped_zygote_holds_nobody_up_for_ever() {
-    let daemon = TestDaemon::start();
+fn a_stopped_zygote_holds_nobody_up_for_ever(daemon: TestDaemon) {
     daemon.create("s");
     let zygote = zygote(&daemon);
     zygote.signal(Signal::SIGSTOP);
@@ -319,9 +358,7 @@ fn a_stopped_zygote_holds_nobody_up_for_ever() {
     assert!(answered.is_ok(), "create was not answered within {SOON:?}");
 }
 
-#[test]
-fn a_sigterm_ends_a_daemon_whose_zygote_is_stopped() {
-    let mut daemon = TestDaemon::start();
+fn a_sigterm_ends_a_daemon_whose_zygote_is_stopped(mut daemon: TestDaemon) {
     let place = workspace(&daemon.create("s"));
     daemon.sh("s", &format!("exec >&- 2>&-; {ZOO} {STRAYS}"));
     let mut all: Vec<Process> =
@@ -333,7 +370,7 @@ fn a_sigterm_ends_a_daemon_whose_zygote_is_stopped() {
     let ended =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| daemon.wait_for_end(SOON)));
     let left = alive(&all);
-    put_down(&zygote);
+    zygote.put_down();
     assert!(ended.is_ok_and(|status| status.success()), "the daemon did not end within {SOON:?}");
     assert_eq!(left, []);
 }

@@ -17,8 +17,15 @@ use noxrunner_tests::life::{
     Pending, Process, STRAYS, STRAYS_SIZE, ZOO, ZOO_SIZE, alive, init_of, nothing_runs,
     wait_for_noted, workspace,
 };
-use noxrunner_tests::{SOON, TestDaemon, eventually};
+use noxrunner_tests::{SOON, TestDaemon, eventually, in_both_tiers};
 use serde_json::json;
+
+in_both_tiers!(
+    background_processes_that_keep_writing,
+    delete_answers_when_nothing_is_left,
+    delete_of_a_sandbox_whose_init_is_stopped,
+    everybody_creates_and_deletes_the_same_name,
+);
 
 /// Deletes, and checks that nothing was left when the answer came.
 #[track_caller]
@@ -133,9 +140,7 @@ fn a_manifest_that_is_a_directory_is_no_obstacle() {
     delete_all(&daemon, "s", &sandbox.sandbox_dir);
 }
 
-#[test]
-fn background_processes_that_keep_writing() {
-    let daemon = TestDaemon::start();
+fn background_processes_that_keep_writing(daemon: TestDaemon) {
     let sandbox = daemon.create("s");
     // Three writers in sessions of their own, and a chain that never holds still.
     let script = r#"
@@ -161,9 +166,7 @@ fn background_processes_that_keep_writing() {
     nothing_runs(&daemon);
 }
 
-#[test]
-fn delete_answers_when_nothing_is_left() {
-    let daemon = TestDaemon::start();
+fn delete_answers_when_nothing_is_left(daemon: TestDaemon) {
     for round in 0..20 {
         let sandbox = daemon.create("s");
         let place = workspace(&sandbox);
@@ -181,9 +184,7 @@ fn delete_answers_when_nothing_is_left() {
 
 /// An init that cannot act is killed, and what ran below it ends another way:
 /// also that is over when the answer comes.
-#[test]
-fn delete_of_a_sandbox_whose_init_is_stopped() {
-    let daemon = TestDaemon::start();
+fn delete_of_a_sandbox_whose_init_is_stopped(daemon: TestDaemon) {
     for round in 0..5 {
         let sandbox = daemon.create("s");
         let script =
@@ -225,9 +226,7 @@ fn the_name_is_free_afterwards_and_unknown_names_are_not_found() {
 
 /// Creates, deletes and execs of one name from all sides: each gets an answer
 /// that makes sense, and in the end there is one sandbox or none.
-#[test]
-fn everybody_creates_and_deletes_the_same_name() {
-    let daemon = TestDaemon::start();
+fn everybody_creates_and_deletes_the_same_name(daemon: TestDaemon) {
     thread::scope(|scope| {
         for worker in 0..6 {
             let daemon = &daemon;

@@ -6,8 +6,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use noxrunner_protocol::types::{Cause, Encoding, ExecParams, ExecResult};
-use noxrunner_tests::{SOON, TestDaemon, eventually, exec_params, is_alive, number_in};
+use noxrunner_tests::life::Pending;
+use noxrunner_tests::{SOON, TestDaemon, Tier, eventually, exec_params, in_both_tiers};
 use serde_json::json;
+
+in_both_tiers!(
+    commands_see_a_clean_environment,
+    each_way_to_end_has_its_status_and_its_cause,
+    time_that_is_over_ends_a_command_and_keeps_what_it_wrote,
+    a_background_process_holds_no_answer_up_and_lives_on,
+    each_answer_warns_with_the_tier,
+);
 
 fn sandbox() -> TestDaemon {
     let daemon = TestDaemon::start();
@@ -24,9 +33,8 @@ fn ended(result: &ExecResult, exit_code: i32, cause: Cause) {
     assert_eq!((result.exit_code, result.cause), (exit_code, cause), "{result:?}");
 }
 
-#[test]
-fn commands_see_a_clean_environment() {
-    let daemon = sandbox();
+fn commands_see_a_clean_environment(daemon: TestDaemon) {
+    daemon.create("s");
     let names = |result: ExecResult| {
         let mut names: Vec<String> =
             result.stdout.lines().map(|l| l.split('=').next().unwrap().to_owned()).collect();
@@ -52,7 +60,12 @@ fn commands_see_a_clean_environment() {
     let places =
         daemon.sh("s", "cd $HOME && pwd; cd $TMPDIR && pwd; touch $HOME/h $TMPDIR/t; echo $?");
     let dir = daemon.workspace("s").parent().unwrap().to_owned();
-    assert_eq!(places.stdout, format!("{0}/home\n{0}/tmp\n0\n", dir.display()));
+    let expected = match daemon.tier {
+        Tier::Full => "/home/nox\n/tmp\n0\n".to_owned(),
+        Tier::Landlock | Tier::None => format!("{0}/home\n{0}/tmp\n0\n", dir.display()),
+    };
+    assert_eq!(places.stdout, expected);
+    assert!(dir.join("home/h").exists() && dir.join("tmp/t").exists());
 }
 
 #[test]
@@ -106,9 +119,8 @@ fn standard_input_is_what_was_given_and_then_ends() {
     ended(&daemon.exec_params(params), 0, Cause::Exited);
 }
 
-#[test]
-fn each_way_to_end_has_its_status_and_its_cause() {
-    let daemon = sandbox();
+fn each_way_to_end_has_its_status_and_its_cause(daemon: TestDaemon) {
+    daemon.create("s");
     let workspace = daemon.workspace("s");
     ended(&daemon.sh("s", "exit 3"), 3, Cause::Exited);
     ended(&daemon.sh("s", "exit 255"), 255, Cause::Exited);
@@ -155,19 +167,20 @@ fn arguments_may_be_many_but_not_more_than_the_kernel_takes() {
     assert_eq!(with(1, 10).stdout, "1 10\n");
 }
 
-#[test]
-fn time_that_is_over_ends_a_command_and_keeps_what_it_wrote() {
-    let daemon = sandbox();
+fn time_that_is_over_ends_a_command_and_keeps_what_it_wrote(daemon: TestDaemon) {
+    daemon.create("s");
     let mut params = script("echo partial; echo $$ > pid; echo oops >&2; exec sleep 1000");
-    params.timeout_seconds = 0.4.try_into().unwrap();
+    // Long enough to find the process meanwhile.
+    params.timeout_seconds = 1.5.try_into().unwrap();
     let before = Instant::now();
-    let result = daemon.exec_params(params);
+    let pending = Pending::exec(&daemon, &params);
+    let process = daemon.process_in("s", "pid");
+    let result = pending.result_within(SOON);
     ended(&result, 124, Cause::Timeout);
     assert_eq!((result.stdout.as_str(), result.stderr.as_str()), ("partial\n", "oops\n"));
     assert!(result.hint.unwrap().contains("timeoutSeconds"));
-    assert!(before.elapsed() >= Duration::from_millis(400) && before.elapsed() < SOON / 4);
-    let pid = number_in(&daemon.workspace("s").join("pid"));
-    eventually("the command is dead", SOON, || !is_alive(pid));
+    assert!(before.elapsed() >= Duration::from_millis(1500) && before.elapsed() < SOON / 4);
+    eventually("the command is dead", SOON, || !process.is_alive());
 
     // One that has stopped itself, and one that will not listen.
     for hard in ["kill -STOP $$", "trap '' TERM INT HUP; while :; do sleep 1000; done"] {
@@ -182,22 +195,19 @@ fn time_that_is_over_ends_a_command_and_keeps_what_it_wrote() {
     assert_eq!(daemon.exec_params(params).stdout, "in time\n");
 }
 
-#[test]
-fn a_background_process_holds_no_answer_up_and_lives_on() {
-    let daemon = sandbox();
-    let workspace = daemon.workspace("s");
+fn a_background_process_holds_no_answer_up_and_lives_on(daemon: TestDaemon) {
+    daemon.create("s");
     let background = "sleep 1000 & echo $! > pid; echo now";
     let before = Instant::now();
     let result = daemon.sh("s", background);
     ended(&result, 0, Cause::Exited);
     assert_eq!(result.stdout, "now\n");
     assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
-    let pid = number_in(&workspace.join("pid"));
-    assert!(is_alive(pid));
+    let process = daemon.process_in("s", "pid");
     let info = daemon.call("sandbox.get", json!({"sessionId": "s"})).unwrap();
     assert_eq!((&info["execs"], info["usage"]["processes"].as_u64() > Some(0)), (&json!(0), true));
     daemon.delete("s");
-    eventually("it goes with its sandbox", SOON, || !is_alive(pid));
+    eventually("it goes with its sandbox", SOON, || !process.is_alive());
 }
 
 #[test]
@@ -263,9 +273,10 @@ fn a_command_starts_with_nothing_of_the_daemons() {
     assert_eq!((fields[2], fields[3], fields[4]), (pid, pid, "0"), "{stat}");
 }
 
-#[test]
-fn each_answer_warns_with_the_tier() {
-    let daemon = sandbox();
+fn each_answer_warns_with_the_tier(daemon: TestDaemon) {
+    daemon.create("s");
     let result = daemon.exec("s", &["true"]);
-    assert_eq!(result.warnings, ["local mode: commands run on this machine (isolation: none)"]);
+    let warning =
+        format!("local mode: commands run on this machine (isolation: {})", daemon.tier.name());
+    assert_eq!(result.warnings, [warning]);
 }

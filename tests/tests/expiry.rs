@@ -11,8 +11,15 @@ use noxrunner_tests::life::{
     Pending, Process, STRAYS, STRAYS_SIZE, ZOO, ZOO_SIZE, alive, nothing_runs, timed,
     wait_for_noted, workspace,
 };
-use noxrunner_tests::{SOON, TestDaemon, eventually};
+use noxrunner_tests::{SOON, TestDaemon, eventually, in_both_tiers};
 use serde_json::{Value, json};
+
+in_both_tiers!(
+    everything_in_a_sandbox_ends_with_its_time,
+    an_exec_that_runs_does_not_keep_a_sandbox,
+    many_expire_at_once,
+    the_daemon_sleeps_while_there_is_nothing_to_do,
+);
 
 #[track_caller]
 fn is_gone(daemon: &TestDaemon, id: &str) -> bool {
@@ -34,9 +41,7 @@ fn exists(sandbox: &CreateResult) -> bool {
     Path::new(&sandbox.sandbox_dir).exists()
 }
 
-#[test]
-fn everything_in_a_sandbox_ends_with_its_time() {
-    let daemon = TestDaemon::start();
+fn everything_in_a_sandbox_ends_with_its_time(daemon: TestDaemon) {
     let sandbox = daemon.create_for("s", 4);
     let created = Instant::now();
     let waiting = Pending::sh(&daemon, "s", &format!("echo begun; {ZOO} {STRAYS} wait"));
@@ -97,9 +102,7 @@ fn a_touch_starts_the_time_anew_and_an_exec_does_not() {
     assert!(last.elapsed() < Duration::from_secs(4), "{:?}", last.elapsed());
 }
 
-#[test]
-fn an_exec_that_runs_does_not_keep_a_sandbox() {
-    let daemon = TestDaemon::start();
+fn an_exec_that_runs_does_not_keep_a_sandbox(daemon: TestDaemon) {
     let sandbox = daemon.create_for("s", 1);
     let started = Instant::now();
     let pending = Pending::exec(&daemon, &timed("s", "sleep 1000", 600.0));
@@ -143,9 +146,7 @@ fn what_has_expired_is_made_anew_and_empty() {
     assert_eq!(daemon.directories().len(), 1);
 }
 
-#[test]
-fn many_expire_at_once() {
-    let daemon = TestDaemon::start();
+fn many_expire_at_once(daemon: TestDaemon) {
     let busy = |n: u32| {
         let id = format!("s{n}");
         daemon.create_for(&id, 3);
@@ -160,9 +161,7 @@ fn many_expire_at_once() {
     nothing_runs(&daemon);
 }
 
-#[test]
-fn the_daemon_sleeps_while_there_is_nothing_to_do() {
-    let daemon = TestDaemon::start();
+fn the_daemon_sleeps_while_there_is_nothing_to_do(daemon: TestDaemon) {
     daemon.create("s");
     daemon.sh("s", "sleep 1000 >&- 2>&- <&- &");
     let init = noxrunner_tests::life::init_of(&daemon, "s");

@@ -6,9 +6,19 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use noxrunner_tests::processes::Process;
 use noxrunner_tests::wire::request;
-use noxrunner_tests::{SOON, Started, TestDaemon, eventually, is_alive, number_in};
+use noxrunner_tests::{SOON, Started, TestDaemon, eventually, in_both_tiers};
 use serde_json::{Value, json};
+
+in_both_tiers!(
+    closing_a_connection_kills_its_commands_and_no_others,
+    a_client_that_is_killed_has_hung_up,
+    an_interrupted_noxctl_ends_with_130_and_its_command_with_it,
+    a_hang_up_after_asking_to_stop_is_still_seen,
+    deleting_a_sandbox_ends_its_commands_with_a_result,
+    what_the_command_started_goes_with_it,
+);
 
 /// An exec in the sandbox `s` that says its process id in the file `name` and goes on for long.
 fn long(id: u64, name: &str) -> Value {
@@ -22,84 +32,69 @@ fn exec(id: u64, script: &str) -> Value {
 }
 
 #[track_caller]
-fn dies(pid: i32) {
-    eventually(&format!("process {pid} dies"), SOON / 4, || !is_alive(pid));
+fn dies(process: Process) {
+    eventually(&format!("{process:?} dies"), SOON / 4, || !process.is_alive());
 }
 
-#[test]
-fn closing_a_connection_kills_its_commands_and_no_others() {
-    let daemon = TestDaemon::start();
+fn closing_a_connection_kills_its_commands_and_no_others(daemon: TestDaemon) {
     daemon.create("s");
-    let workspace = daemon.workspace("s");
     let (mut stays, mut goes) = (daemon.wire(), daemon.wire());
     stays.send(format!("{}\n", long(1, "stays")));
     goes.send(format!("{}\n{}\n", long(1, "single"), json!([long(2, "a"), long(3, "b")])));
-    let stay = number_in(&workspace.join("stays"));
-    let go = ["single", "a", "b"].map(|name| number_in(&workspace.join(name)));
-    assert!(go.into_iter().all(is_alive));
+    let stay = daemon.process_in("s", "stays");
+    let go = ["single", "a", "b"].map(|name| daemon.process_in("s", name));
     drop(goes);
     go.into_iter().for_each(dies);
-    assert!(is_alive(stay));
+    assert!(stay.is_alive());
     let info = |daemon: &TestDaemon| daemon.call("sandbox.get", json!({"sessionId": "s"})).unwrap();
     eventually("they no longer count", SOON, || info(&daemon)["execs"] == 1);
     drop(stays);
     dies(stay);
     eventually("none counts", SOON, || info(&daemon)["execs"] == 0);
     // The sandbox itself stays usable.
-    assert_eq!(daemon.sh("s", "cat stays").stdout.trim(), stay.to_string());
+    assert_eq!(daemon.sh("s", "ls").stdout, "a\nb\nsingle\nstays\n");
 }
 
 /// Starts a script that writes its processes' ids to files of these names, hangs up, and wants them dead.
 #[track_caller]
-fn all_die(script: &str, names: &[&str]) {
-    let daemon = TestDaemon::start();
+fn all_die(daemon: &TestDaemon, script: &str, names: &[&str]) {
     daemon.create("s");
-    let workspace = daemon.workspace("s");
     let mut wire = daemon.wire();
     wire.send(format!("{}\n", exec(1, script)));
-    let pids: Vec<i32> = names.iter().map(|name| number_in(&workspace.join(name))).collect();
-    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    let processes: Vec<Process> = names.iter().map(|name| daemon.process_in("s", name)).collect();
     drop(wire);
-    pids.into_iter().for_each(dies);
+    processes.into_iter().for_each(dies);
 }
 
-#[test]
-fn what_the_command_started_goes_with_it() {
+fn what_the_command_started_goes_with_it(daemon: TestDaemon) {
     let script = "trap '' TERM HUP INT
         sh -c 'echo $$ > stopped; kill -STOP $$' &
         setsid sh -c 'trap \"\" TERM; echo $$ > session; while :; do sleep 1000; done' &
         (sh -c 'echo $$ > orphan; exec sleep 1000' &)
         echo $$ > own; wait; sleep 1000";
-    all_die(script, &["own", "stopped", "session", "orphan"]);
+    all_die(&daemon, script, &["own", "stopped", "session", "orphan"]);
 }
 
-#[test]
-fn a_client_that_is_killed_has_hung_up() {
-    let daemon = TestDaemon::start();
+fn a_client_that_is_killed_has_hung_up(daemon: TestDaemon) {
     daemon.create("s");
-    let workspace = daemon.workspace("s");
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--header", "content-type: application/json", "--data-binary"]);
     curl.arg(long(1, "pid").to_string()).arg("--unix-socket").arg(&daemon.socket);
     let mut curl = Started::new(curl.arg("http://noxrunner/").stdin(Stdio::null()));
-    let pid = number_in(&workspace.join("pid"));
-    assert!(is_alive(pid));
+    let process = daemon.process_in("s", "pid");
     kill(curl.pid(), Signal::SIGKILL).unwrap();
     curl.wait();
-    dies(pid);
+    dies(process);
 }
 
-#[test]
-fn an_interrupted_noxctl_ends_with_130_and_its_command_with_it() {
-    let daemon = TestDaemon::start();
+fn an_interrupted_noxctl_ends_with_130_and_its_command_with_it(daemon: TestDaemon) {
     daemon.create("s");
     let script = "trap '' INT; echo $$ > pid; echo partial; while :; do sleep 1000; done";
     let mut noxctl = Started::new(&mut daemon.noxctl(&["exec", "s", "sh", "-c", script]));
-    let pid = number_in(&daemon.workspace("s").join("pid"));
-    assert!(is_alive(pid));
+    let process = daemon.process_in("s", "pid");
     kill(noxctl.pid(), Signal::SIGINT).unwrap();
     assert_eq!(noxctl.wait().code(), Some(130));
-    dies(pid);
+    dies(process);
 }
 
 #[test]
@@ -111,11 +106,11 @@ fn a_client_that_only_stops_asking_gets_its_answers() {
     let script = "echo $$ > pid; until [ -e go ]; do sleep 0.01; done; echo went";
     wire.send(exec(1, script).to_string());
     wire.half_close();
-    let pid = number_in(&workspace.join("pid"));
+    let process = daemon.process_in("s", "pid");
     // Time enough for a daemon that takes it for a hang-up to kill the command.
     let until = Instant::now() + Duration::from_millis(300);
     while Instant::now() < until {
-        assert!(is_alive(pid));
+        assert!(process.is_alive());
         std::thread::sleep(Duration::from_millis(10));
     }
     fs::write(workspace.join("go"), "").unwrap();
@@ -123,27 +118,23 @@ fn a_client_that_only_stops_asking_gets_its_answers() {
     wire.closed();
 }
 
-#[test]
-fn a_hang_up_after_asking_to_stop_is_still_seen() {
-    let daemon = TestDaemon::start();
+fn a_hang_up_after_asking_to_stop_is_still_seen(daemon: TestDaemon) {
     daemon.create("s");
     let mut wire = daemon.wire();
     wire.send(format!("{}\n", long(1, "pid")));
     wire.half_close();
-    let pid = number_in(&daemon.workspace("s").join("pid"));
+    let process = daemon.process_in("s", "pid");
     drop(wire);
-    dies(pid);
+    dies(process);
 }
 
-#[test]
-fn deleting_a_sandbox_ends_its_commands_with_a_result() {
-    let daemon = TestDaemon::start();
+fn deleting_a_sandbox_ends_its_commands_with_a_result(daemon: TestDaemon) {
     daemon.create("s");
     let mut wire = daemon.wire();
     wire.send(format!("{}\n", long(1, "pid")));
-    let pid = number_in(&daemon.workspace("s").join("pid"));
+    let process = daemon.process_in("s", "pid");
     daemon.delete("s");
-    dies(pid);
+    dies(process);
     let answer = wire.receive();
     assert_eq!(answer["result"]["exitCode"], 137, "{answer}");
     assert_eq!(daemon.directories(), [""; 0]);

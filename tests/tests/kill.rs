@@ -10,7 +10,18 @@ use noxrunner_tests::life::{
     Pending, Process, STRAYS, STRAYS_SIZE, ZOO, ZOO_SIZE, alive, is_stopped, nothing_runs, timed,
     wait_for_noted, workspace,
 };
-use noxrunner_tests::{SOON, TestDaemon, eventually};
+use noxrunner_tests::{SOON, TestDaemon, eventually, in_both_tiers};
+
+in_both_tiers!(
+    a_deadline_kills_the_whole_tree_and_keeps_the_output,
+    a_leader_that_is_stopped_or_deaf_meets_its_deadline,
+    a_deadline_ends_chains_of_forks,
+    who_hangs_up_kills_the_command,
+    half_a_hang_up_lets_the_command_go_on,
+    what_an_ended_command_left_behind_lives_until_the_delete,
+    a_background_child_that_holds_the_pipes_does_not_hang_the_answer,
+    a_deadline_of_one_command_leaves_the_others_alone,
+);
 
 /// Everything that a command started is to be dead this long after its end.
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -24,9 +35,7 @@ fn all_dead(processes: &[Process], within: Duration) {
     }
 }
 
-#[test]
-fn a_deadline_kills_the_whole_tree_and_keeps_the_output() {
-    let daemon = TestDaemon::start();
+fn a_deadline_kills_the_whole_tree_and_keeps_the_output(daemon: TestDaemon) {
     let place = workspace(&daemon.create("s"));
     let script = format!("echo partial; echo complaint >&2; {ZOO} wait");
     let started = Instant::now();
@@ -48,9 +57,7 @@ fn a_deadline_kills_the_whole_tree_and_keeps_the_output() {
     nothing_runs(&daemon);
 }
 
-#[test]
-fn a_leader_that_is_stopped_or_deaf_meets_its_deadline() {
-    let daemon = TestDaemon::start();
+fn a_leader_that_is_stopped_or_deaf_meets_its_deadline(daemon: TestDaemon) {
     daemon.create("s");
     let deaf = r#"trap "" HUP INT QUIT TERM USR1 USR2; echo here; while :; do sleep 1000; done"#;
     for script in ["echo here; kill -STOP $$", deaf, "echo here; while :; do :; done"] {
@@ -66,9 +73,7 @@ fn a_leader_that_is_stopped_or_deaf_meets_its_deadline() {
 
 /// Each link of a chain starts the next and ends, so none is there for long:
 /// who looks for them and then kills them always comes too late for some.
-#[test]
-fn a_deadline_ends_chains_of_forks() {
-    let daemon = TestDaemon::start();
+fn a_deadline_ends_chains_of_forks(daemon: TestDaemon) {
     let place = workspace(&daemon.create("s"));
     // A shell bears only so many functions within one another (dash: 1,000).
     let chain =
@@ -90,9 +95,7 @@ fn a_deadline_ends_chains_of_forks() {
     nothing_runs(&daemon);
 }
 
-#[test]
-fn who_hangs_up_kills_the_command() {
-    let daemon = TestDaemon::start();
+fn who_hangs_up_kills_the_command(daemon: TestDaemon) {
     let place = workspace(&daemon.create("s"));
     let pending = Pending::sh(&daemon, "s", &format!("{ZOO} wait"));
     let zoo: Vec<Process> = wait_for_noted(&place, ZOO_SIZE).into_values().collect();
@@ -102,9 +105,7 @@ fn who_hangs_up_kills_the_command() {
     nothing_runs(&daemon);
 }
 
-#[test]
-fn half_a_hang_up_lets_the_command_go_on() {
-    let daemon = TestDaemon::start();
+fn half_a_hang_up_lets_the_command_go_on(daemon: TestDaemon) {
     daemon.create("s");
     let request = r#"{"jsonrpc":"2.0","id":1,"method":"sandbox.exec","params":
         {"sessionId":"s","cmd":["sh","-c","sleep 0.3; echo late"]}}"#;
@@ -112,9 +113,7 @@ fn half_a_hang_up_lets_the_command_go_on() {
     assert!(answers[0].contains("late"), "{answers:?}");
 }
 
-#[test]
-fn what_an_ended_command_left_behind_lives_until_the_delete() {
-    let daemon = TestDaemon::start();
+fn what_an_ended_command_left_behind_lives_until_the_delete(daemon: TestDaemon) {
     let place = workspace(&daemon.create("s"));
     // Closed, or the answer waits a while for whoever may still write.
     let script = format!("exec >&- 2>&- <&-; {ZOO} {STRAYS}");
@@ -131,9 +130,7 @@ fn what_an_ended_command_left_behind_lives_until_the_delete() {
     nothing_runs(&daemon);
 }
 
-#[test]
-fn a_background_child_that_holds_the_pipes_does_not_hang_the_answer() {
-    let daemon = TestDaemon::start();
+fn a_background_child_that_holds_the_pipes_does_not_hang_the_answer(daemon: TestDaemon) {
     daemon.create("s");
     let started = Instant::now();
     let result = daemon.sh("s", "sleep 1000 & echo said");
@@ -143,9 +140,7 @@ fn a_background_child_that_holds_the_pipes_does_not_hang_the_answer() {
     nothing_runs(&daemon);
 }
 
-#[test]
-fn a_deadline_of_one_command_leaves_the_others_alone() {
-    let daemon = TestDaemon::start();
+fn a_deadline_of_one_command_leaves_the_others_alone(daemon: TestDaemon) {
     daemon.create("s");
     let other = Pending::sh(&daemon, "s", "sleep 2; echo done");
     let result = daemon.exec_params(timed("s", "sleep 1000", 0.3));

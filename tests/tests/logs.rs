@@ -5,7 +5,9 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use noxrunner_tests::wire::{Wire, request};
-use noxrunner_tests::{SOON, Started, TestDaemon, eventually, noxrunnerd, program, run, text};
+use noxrunner_tests::{
+    SOON, Started, TestDaemon, eventually, in_both_tiers, noxrunnerd, program, run, text,
+};
 use serde_json::{Value, json};
 
 #[test]
@@ -24,7 +26,8 @@ fn json_logs_are_json_to_the_last_line() {
     let says = |text: &str| {
         lines.iter().any(|line| line["message"].as_str().is_some_and(|m| m.contains(text)))
     };
-    for text in ["isolation: none", "listening", "created", "deleting", "ended"] {
+    let tier = format!("isolation: {}", daemon.tier.name());
+    for text in [tier.as_str(), "listening", "created", "deleting", "ended"] {
         assert!(says(text), "{text}: {log}");
     }
     for line in &lines {
@@ -98,12 +101,13 @@ fn secrets_are_in_no_log() {
     }
 }
 
-#[test]
-fn the_warning_at_start_names_the_tier() {
-    let daemon = TestDaemon::start();
+in_both_tiers!(the_warning_at_start_names_the_tier);
+
+fn the_warning_at_start_names_the_tier(daemon: TestDaemon) {
     let log = daemon.log();
     let first = log.lines().next().unwrap();
-    assert!(first.contains("WARNING: local mode") && first.contains("(isolation: none)"), "{log}");
+    let tier = format!("(isolation: {})", daemon.tier.name());
+    assert!(first.contains("WARNING: local mode") && first.contains(&tier), "{log}");
     assert!(!log.contains('\u{1b}'), "{log:?}");
 }
 

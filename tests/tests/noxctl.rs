@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use noxrunner_tests::{TestDaemon, program, run, shell_status, text};
+use noxrunner_tests::{TestDaemon, Tier, in_both_tiers, program, run, shell_status, text};
 use serde_json::{Value, json};
 
 /// Status, standard output and standard error.
@@ -61,7 +61,7 @@ fn with_json_every_verb_prints_the_result() {
     assert_eq!((&ran["encoding"], &ran["exitCode"]), (&json!("utf8"), &json!(0)));
     assert_eq!(of(&["--json", "policy"])["mode"], "block");
     assert_eq!(of(&["--json", "policy", "check", "ls"])["allowed"], true);
-    assert_eq!(of(&["--json", "doctor"])["isolation"]["tier"], "none");
+    assert_eq!(of(&["--json", "doctor"])["isolation"]["tier"], daemon.tier.name());
     assert_eq!(of(&["--json", "daemon", "status"])["pid"], daemon.pid().as_raw());
     assert_eq!(of(&["--json", "daemon", "start"])["pid"], daemon.pid().as_raw());
     assert_eq!(of(&["--json", "delete", "s"]), json!({"deleted": true}));
@@ -71,12 +71,23 @@ fn with_json_every_verb_prints_the_result() {
     assert_eq!(error["error"]["data"]["kind"], "sandboxNotFound");
 }
 
-#[test]
-fn doctor_and_policy_explain() {
-    let daemon = TestDaemon::start();
+in_both_tiers!(doctor_and_policy_explain);
+
+fn doctor_and_policy_explain(daemon: TestDaemon) {
     let (status, stdout, _) = noxctl(&daemon, &["doctor"]);
     assert_eq!(status, 0);
-    for part in ["none", "network", "to mend it", daemon.socket.to_str().unwrap()] {
+    let line = |name: &str| {
+        let lines = stdout.lines().filter_map(|line| line.strip_prefix(name));
+        lines.map(str::trim).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(line("isolation "), daemon.tier.name(), "{stdout}");
+    // What isolates in one tier is what is missing in the other.
+    let (network, unlimited) = match daemon.tier {
+        Tier::Full => (line("in use "), "memory"),
+        Tier::Landlock | Tier::None => (line("missing "), "network: commands use this machine's"),
+    };
+    assert!(network.contains("network"), "{stdout}");
+    for part in [unlimited, "to mend it", daemon.socket.to_str().unwrap()] {
         assert!(stdout.contains(part), "{part}: {stdout}");
     }
     let (status, stdout, _) = noxctl(&daemon, &["policy"]);
@@ -116,7 +127,7 @@ fn the_status_is_the_commands_own() {
 
 #[test]
 fn the_flags_of_exec_reach_the_command() {
-    let daemon = TestDaemon::start();
+    let daemon = TestDaemon::of_tier(Tier::Full);
     let script = "echo $A $B; pwd; echo \"$@\"";
     let arguments = [
         "exec",
@@ -138,8 +149,8 @@ fn the_flags_of_exec_reach_the_command() {
         "--help",
     ];
     let (status, stdout, _) = noxctl(&daemon, &arguments);
-    let sub = daemon.workspace("s").join("sub");
-    assert_eq!((status, stdout), (0, format!("1 x=y\n{}\n--json -i -- --help\n", sub.display())));
+    assert_eq!((status, stdout), (0, "1 x=y\n/workspace/sub\n--json -i -- --help\n".to_owned()));
+    assert!(daemon.workspace("s").join("sub").is_dir());
     // The sandbox that it made is an ordinary one.
     assert_eq!(json_of(&daemon, &["--json", "get", "s"])["ttlSeconds"], 900);
 }
@@ -178,9 +189,10 @@ fn cut_output_is_said() {
 #[test]
 fn warnings_go_to_standard_error_unless_silenced() {
     let daemon = TestDaemon::start();
-    let warning = "⚠ local mode: commands run on this machine (isolation: none)\n";
+    let warning =
+        format!("⚠ local mode: commands run on this machine (isolation: {})\n", daemon.tier.name());
     let hi = ["exec", "s", "echo", "hi"];
-    assert_eq!(noxctl(&daemon, &hi), (0, "hi\n".into(), warning.into()));
+    assert_eq!(noxctl(&daemon, &hi), (0, "hi\n".into(), warning));
     let quiet = (0, "hi\n".to_owned(), String::new());
     assert_eq!(noxctl(&daemon, &["--quiet", "exec", "s", "echo", "hi"]), quiet);
     assert_eq!(noxctl(&daemon, &["exec", "--quiet", "s", "echo", "hi"]), quiet);

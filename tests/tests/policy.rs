@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use noxrunner_protocol::types::{Cause, ExecResult};
-use noxrunner_tests::{TestDaemon, program, run, text};
+use noxrunner_tests::{TestDaemon, Tier, in_both_tiers, program, run, text};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -22,8 +23,14 @@ fn file(policy: &str) -> (TempDir, String) {
 /// A daemon with this policy and the sandbox `s`. The directory keeps its file.
 #[track_caller]
 fn with_policy(policy: &str) -> (TestDaemon, TempDir) {
+    under(Tier::Full, policy)
+}
+
+/// The same with sandboxes of this tier.
+#[track_caller]
+fn under(tier: Tier, policy: &str) -> (TestDaemon, TempDir) {
     let (dir, path) = file(policy);
-    let daemon = TestDaemon::start_with(&["--policy", &path]);
+    let daemon = TestDaemon::start_with(&["--isolation", tier.name(), "--policy", &path]);
     daemon.create("s");
     (daemon, dir)
 }
@@ -59,9 +66,22 @@ fn furnish(daemon: &TestDaemon) {
     }
 }
 
-#[test]
-fn a_blocked_command_does_not_run_however_it_is_named() {
-    let daemon = TestDaemon::start();
+in_both_tiers!(
+    a_blocked_command_does_not_run_however_it_is_named,
+    an_allow_list_lets_nothing_else_run,
+    the_same_commands_run_where_nothing_is_blocked,
+);
+
+/// What commands call a directory of the workspace.
+fn seen(daemon: &TestDaemon, sub: &str) -> String {
+    let workspace = match daemon.tier {
+        Tier::Full => PathBuf::from("/workspace"),
+        Tier::Landlock | Tier::None => daemon.workspace("s"),
+    };
+    workspace.join(sub).to_str().unwrap().to_owned()
+}
+
+fn a_blocked_command_does_not_run_however_it_is_named(daemon: TestDaemon) {
     daemon.create("s");
     furnish(&daemon);
     let precious = daemon.workspace("s").join("precious");
@@ -80,14 +100,13 @@ fn a_blocked_command_does_not_run_however_it_is_named() {
     fs::create_dir(&bin).unwrap();
     symlink("/bin/rm", bin.join("tidy")).unwrap();
     let mut params = noxrunner_tests::exec_params("s", &["tidy", "precious"]);
-    params.env.insert("PATH".to_owned(), bin.to_str().unwrap().to_owned());
+    params.env.insert("PATH".to_owned(), seen(&daemon, "bin"));
     denied(&daemon.exec_params(params), "rm");
     assert!(precious.exists());
 }
 
-#[test]
-fn the_same_commands_run_where_nothing_is_blocked() {
-    let (daemon, _dir) = with_policy("block = []\n");
+fn the_same_commands_run_where_nothing_is_blocked(daemon: TestDaemon) {
+    let (daemon, _dir) = under(daemon.tier, "block = []\n");
     let precious = daemon.workspace("s").join("precious");
     for name in REMOVALS {
         furnish(&daemon);
@@ -148,9 +167,8 @@ fn also_block_adds_to_the_list() {
     }));
 }
 
-#[test]
-fn an_allow_list_lets_nothing_else_run() {
-    let (daemon, _dir) = with_policy("allow = [\"ls\", \"ech*\", \"rm\"]\n");
+fn an_allow_list_lets_nothing_else_run(daemon: TestDaemon) {
+    let (daemon, _dir) = under(daemon.tier, "allow = [\"ls\", \"ech*\", \"rm\"]\n");
     let policy = daemon.call("policy.get", json!({})).unwrap();
     assert_eq!(
         (&policy["mode"], &policy["allow"]),
@@ -171,7 +189,7 @@ fn an_allow_list_lets_nothing_else_run() {
     fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
     denied(&daemon.exec("s", &["./ls"]), "ls");
     let mut params = noxrunner_tests::exec_params("s", &["ls"]);
-    params.env.insert("PATH".to_owned(), own.parent().unwrap().to_str().unwrap().to_owned());
+    params.env.insert("PATH".to_owned(), seen(&daemon, ""));
     denied(&daemon.exec_params(params), "ls");
     assert!(!daemon.workspace("s").join("fooled").exists());
 }

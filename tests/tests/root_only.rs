@@ -10,10 +10,9 @@ mod root_only {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::{Uid, geteuid};
     use noxrunner_protocol::ErrorKind;
+    use noxrunner_tests::processes::Family;
     use noxrunner_tests::wire::{Wire, refusal};
-    use noxrunner_tests::{
-        SOON, Started, TestDaemon, eventually, processes_marked, program, run, text,
-    };
+    use noxrunner_tests::{SOON, Started, TestDaemon, eventually, program, run, text};
     use serde_json::{Value, json};
     use tempfile::TempDir;
 
@@ -107,6 +106,7 @@ print(s.makefile().readline(), end='')
     struct Others {
         dir: TempDir,
         child: Started,
+        family: Family,
     }
 
     impl Others {
@@ -128,7 +128,8 @@ print(s.makefile().readline(), end='')
             command.arg("--socket").arg(home.join("s.sock"));
             let mut command = as_other(&command);
             command.env("NOXRUNNER_TEST_DIR", dir.path());
-            let others = Self { child: Started::new(&mut command), dir };
+            let family = Family::new(dir.path());
+            let others = Self { child: Started::new(&mut command), dir, family };
             let socket = others.socket();
             eventually("it listens", SOON, || socket.exists());
             others
@@ -148,13 +149,12 @@ print(s.makefile().readline(), end='')
 
     impl Drop for Others {
         fn drop(&mut self) {
+            self.family.alive();
             kill(self.child.pid(), Signal::SIGTERM).unwrap();
             let status = self.child.wait();
             if !std::thread::panicking() {
                 assert_eq!(status.code(), Some(0));
-                eventually("nothing of it runs", SOON, || {
-                    processes_marked(self.dir.path()).is_empty()
-                });
+                eventually("nothing of it runs", SOON, || self.family.alive().is_empty());
             }
         }
     }
@@ -173,8 +173,10 @@ print(s.makefile().readline(), end='')
             (&list[0]["sessionId"], &list[0]["ownerUid"]),
             (&json!("theirs"), &json!(OTHER))
         );
-        let id = json!({"sessionId": "theirs", "cmd": ["id", "-u"]});
-        assert_eq!(root("sandbox.exec", id)["result"]["stdout"], format!("{OTHER}\n"));
+        // Another one inside, and that daemon's own outside.
+        let id = json!({"sessionId": "theirs", "cmd": ["sh", "-c", "id -u; echo x > made"]});
+        assert_eq!(root("sandbox.exec", id)["result"]["stdout"], "1000\n");
+        assert_eq!(dir.join("workspace/made").metadata().unwrap().uid(), OTHER);
         // What root makes there is root's to name, and the daemon's user does not see it.
         assert_eq!(
             root("sandbox.create", json!({"sessionId": "roots"}))["result"]["created"],

@@ -5,8 +5,14 @@ use std::collections::BTreeSet;
 
 use noxrunner_protocol::{ErrorKind, method};
 use noxrunner_tests::wire::refusal;
-use noxrunner_tests::{SOON, TestDaemon, eventually, is_alive, number_in};
+use noxrunner_tests::{SOON, TestDaemon, Tier, eventually, in_both_tiers, number_in};
 use serde_json::{Value, json};
+
+in_both_tiers!(
+    health_says_what_isolates_and_what_does_not,
+    the_daemon_describes_itself,
+    a_shutdown_answers_first_and_then_does_as_a_signal_does,
+);
 
 fn discover(daemon: &TestDaemon) -> Value {
     daemon.call("rpc.discover", json!({})).unwrap()
@@ -126,9 +132,7 @@ fn the_page_and_the_table_of_errors_agree() {
     assert_eq!(ErrorKind::ALL.len(), 20);
 }
 
-#[test]
-fn health_says_what_isolates_and_what_does_not() {
-    let daemon = TestDaemon::start();
+fn health_says_what_isolates_and_what_does_not(daemon: TestDaemon) {
     daemon.create("s");
     let health = daemon.call("health", json!({})).unwrap();
     assert_eq!((&health["status"], &health["backend"]), (&json!("ok"), &json!("local")));
@@ -138,7 +142,29 @@ fn health_says_what_isolates_and_what_does_not() {
     );
     assert!(health["uptimeSeconds"].is_u64());
     let isolation = &health["isolation"];
-    assert_eq!((&isolation["tier"], &isolation["features"]), (&json!("none"), &json!([])));
+    assert_eq!(isolation["tier"], daemon.tier.name());
+    let features: Vec<&str> =
+        isolation["features"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
+    // Where commands have another user than a root daemon, that is in use in every tier.
+    let mut expected: Vec<&str> = Vec::new();
+    if nix::unistd::geteuid().is_root() {
+        expected.push("host uid per sandbox");
+    }
+    if daemon.tier == Tier::Full {
+        expected.extend([
+            "user namespace",
+            "mount namespace",
+            "pid namespace",
+            "network namespace",
+        ]);
+        expected.extend(["ipc namespace", "uts namespace", "cgroup namespace", "seccomp"]);
+    }
+    for feature in &expected {
+        assert!(features.contains(feature), "{feature}: {features:?}");
+    }
+    if daemon.tier == Tier::None {
+        assert_eq!(features, expected);
+    }
     let missing = isolation["missing"].as_array().unwrap();
     assert!(!missing.is_empty());
     for missing in missing {
@@ -154,9 +180,7 @@ fn health_says_what_isolates_and_what_does_not() {
     assert_eq!(&made["isolation"], isolation);
 }
 
-#[test]
-fn the_daemon_describes_itself() {
-    let daemon = TestDaemon::start();
+fn the_daemon_describes_itself(daemon: TestDaemon) {
     daemon.create("s");
     let mut wire = daemon.wire();
     let _other = {
@@ -168,7 +192,7 @@ fn the_daemon_describes_itself() {
     let info = &answer["result"];
     let base = daemon.base.canonicalize().unwrap();
     let expected = json!({"pid": daemon.pid().as_raw(), "uid": nix::unistd::geteuid().as_raw(),
-        "socket": daemon.socket, "baseDir": base, "sandboxes": 1, "tier": "none", "ephemeral": false,
+        "socket": daemon.socket, "baseDir": base, "sandboxes": 1, "tier": daemon.tier.name(), "ephemeral": false,
         "version": env!("CARGO_PKG_VERSION")});
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&info[name], value, "{name}");
@@ -211,23 +235,22 @@ fn list_and_get_agree() {
     }
 }
 
-#[test]
-fn a_shutdown_answers_first_and_then_does_as_a_signal_does() {
-    let mut daemon = TestDaemon::start();
+fn a_shutdown_answers_first_and_then_does_as_a_signal_does(mut daemon: TestDaemon) {
     daemon.create("s");
     let mut busy = daemon.wire();
     let cmd = json!(["sh", "-c", "echo $$ > pid; exec sleep 1000"]);
     busy.request(1, "sandbox.exec", json!({"sessionId": "s", "cmd": cmd}));
-    let pid = number_in(&daemon.workspace("s").join("pid"));
+    let process = daemon.process_in("s", "pid");
+    let number = number_in(&daemon.workspace("s").join("pid"));
     let mut wire = daemon.wire();
     assert_eq!(wire.call(1, "daemon.shutdown", json!({}))["result"], json!({"stopping": true}));
     assert_eq!(daemon.wait_for_end(SOON).code(), Some(0));
     wire.closed();
-    eventually("the command is dead", SOON, || !is_alive(pid));
+    eventually("the command is dead", SOON, || !process.is_alive());
     assert!(!daemon.socket.exists());
     assert_eq!(daemon.directories().len(), 1);
     daemon.start_again();
-    assert_eq!(daemon.sh("s", "cat pid").stdout.trim(), pid.to_string());
+    assert_eq!(daemon.sh("s", "cat pid").stdout.trim(), number.to_string());
     let answer = daemon.wire().call(1, "sandbox.get", json!({"sessionId": "other"}));
     assert_eq!(refusal(&answer).0, "sandboxNotFound");
 }

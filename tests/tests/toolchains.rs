@@ -94,7 +94,8 @@ impl Home {
 
         let (socket, base) = (dir.path().join("s.sock"), dir.path().join("base"));
         fs::create_dir(&base).unwrap();
-        let path = [".pyenv/shims", ".nvm/versions/node/v20/bin", ".cargo/bin", ".local/bin", "project"];
+        let path =
+            [".pyenv/shims", ".nvm/versions/node/v20/bin", ".cargo/bin", ".local/bin", "project"];
         let mut path: Vec<PathBuf> = path.iter().map(|entry| home.join(entry)).collect();
         path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from));
         let log = fs::File::create(dir.path().join("log")).unwrap();
@@ -148,17 +149,31 @@ fn what_a_developer_expects_runs() {
         (&["cargo", "--version"], "cargo 1."),
         (&["git", "--version"], "git version"),
         (&["mine"], "mine"),
-        (&["sh", "-c", "git init -q r && cd r && git -c user.name=n -c user.email=e commit -q --allow-empty -m m && git log --format=%s"], "m\n"),
+        (
+            &[
+                "sh",
+                "-c",
+                "git init -q r && cd r && git -c user.name=n -c user.email=e commit -q --allow-empty -m m && git log --format=%s",
+            ],
+            "m\n",
+        ),
     ] {
         let result = home.exec(cmd);
         assert!(result.exit_code == 0 && result.stdout.starts_with(says), "{cmd:?}: {result:?}");
     }
     let of_home = |name: &str| home.exec(&["sh", "-c", &format!("command -v {name}")]).stdout;
     for name in ["python3", "pip", "node", "cargo", "mine"] {
-        assert!(of_home(name).starts_with(home.home().to_str().unwrap()), "{name}: {}", of_home(name));
+        assert!(
+            of_home(name).starts_with(home.home().to_str().unwrap()),
+            "{name}: {}",
+            of_home(name)
+        );
     }
     let env = home.exec(&["sh", "-c", "echo $RUSTUP_HOME $CARGO_HOME $HOME"]).stdout;
-    assert_eq!(env, format!("{} /home/nox/.cargo /home/nox\n", home.home().join(".rustup").display()));
+    assert_eq!(
+        env,
+        format!("{} /home/nox/.cargo /home/nox\n", home.home().join(".rustup").display())
+    );
 }
 
 #[test]
@@ -170,13 +185,28 @@ fn credentials_are_not_there() {
         let result = home.exec(&["cat", path.to_str().unwrap()]);
         assert!(result.stderr.contains("No such file or directory"), "{secret}: {result:?}");
     }
-    let found = home.exec(&["sh", "-c", &format!("find {} -name '*redential*' -o -name 'id_*' -o -name '.netrc'", home.home().display())]);
+    let found = home.exec(&[
+        "sh",
+        "-c",
+        &format!(
+            "find {} -name '*redential*' -o -name 'id_*' -o -name '.netrc'",
+            home.home().display()
+        ),
+    ]);
     assert_eq!(found.stdout, "");
     // The way there is nothing but a way, and what is there is not to be changed.
     let listed = home.exec(&["ls", "-A", home.home().to_str().unwrap()]).stdout;
     assert_eq!(listed, ".cargo\n.local\n.nvm\n.pyenv\n.rustup\n");
-    let write = home.exec(&["sh", "-c", &format!("echo x >> {}", home.home().join(".local/bin/mine").display())]);
-    assert!(write.stderr.contains("Read-only file system") || write.stderr.contains("Permission denied"), "{write:?}");
+    let write = home.exec(&[
+        "sh",
+        "-c",
+        &format!("echo x >> {}", home.home().join(".local/bin/mine").display()),
+    ]);
+    assert!(
+        write.stderr.contains("Read-only file system")
+            || write.stderr.contains("Permission denied"),
+        "{write:?}"
+    );
 }
 
 #[test]
@@ -210,7 +240,9 @@ fn what_the_host_installs_later_is_seen_by_sandboxes_made_later() {
     let mut connection = Connection::open(&home.socket).unwrap();
     let id = CreateParams::new("t".parse().unwrap());
     connection.call::<SandboxCreate>(&id).unwrap();
-    let mut run = |id: &str, program: &str| connection.call::<SandboxExec>(&exec_params(id, &[program])).unwrap();
+    let mut run = |id: &str, program: &str| {
+        connection.call::<SandboxExec>(&exec_params(id, &[program])).unwrap()
+    };
     assert_eq!(run("t", "later").stdout, "later\n");
     assert_eq!(run("t", "late").exit_code, 127);
     // What is there already goes on with what it had.

@@ -5,8 +5,34 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use noxrunner_protocol::types::ExecResult;
-use noxrunner_tests::{TestDaemon, exec_params};
+use noxrunner_tests::{TestDaemon, Tier, exec_params, in_both_tiers};
 use serde_json::json;
+
+in_both_tiers!(
+    a_directory_is_found_by_the_sandboxes_own_names,
+    what_is_outside_is_redirected_and_said,
+    links_may_lead_around_inside_but_not_out,
+);
+
+/// A line with the path that a command sees where the answer names this one: the same with a
+/// mount tree, else the host's.
+fn seen(daemon: &TestDaemon, named: &str) -> String {
+    if daemon.tier == Tier::Full {
+        return format!("{named}\n");
+    }
+    let dir = daemon.workspace("s").parent().unwrap().to_owned();
+    let places = [("/workspace", "workspace"), ("/home/nox", "home"), ("/tmp", "tmp")];
+    let there = |(name, place): (&str, &str)| {
+        let rest = std::path::Path::new(named).strip_prefix(name).ok()?;
+        // Joining nothing would end it with a slash.
+        Some(if rest == std::path::Path::new("") {
+            dir.join(place)
+        } else {
+            dir.join(place).join(rest)
+        })
+    };
+    format!("{}\n", places.into_iter().find_map(there).unwrap().display())
+}
 
 #[track_caller]
 fn pwd(daemon: &TestDaemon, workdir: &str) -> ExecResult {
@@ -20,42 +46,37 @@ fn refused(daemon: &TestDaemon, workdir: &str) -> (String, String) {
     daemon.refused("sandbox.exec", params)
 }
 
-#[test]
-fn a_directory_is_found_by_the_sandboxes_own_names() {
-    let daemon = TestDaemon::start();
+fn a_directory_is_found_by_the_sandboxes_own_names(daemon: TestDaemon) {
     daemon.create("s");
     let dir = daemon.workspace("s").parent().unwrap().to_owned();
     assert_eq!(daemon.exec("s", &["pwd", "-P"]).workdir, "/workspace");
     fs::create_dir(dir.join("workspace/sub")).unwrap();
     let own = dir.join("workspace/sub");
-    for (asked, named, there) in [
-        ("/workspace", "/workspace", "workspace"),
-        ("", "/workspace", "workspace"),
-        (".", "/workspace", "workspace"),
-        ("sub", "/workspace/sub", "workspace/sub"),
-        ("/workspace//./sub/", "/workspace/sub", "workspace/sub"),
-        ("sub/../sub/x/..", "/workspace/sub", "workspace/sub"),
-        ("/tmp", "/tmp", "tmp"),
-        ("/home/nox", "/home/nox", "home"),
-        (own.to_str().unwrap(), "/workspace/sub", "workspace/sub"),
+    for (asked, named) in [
+        ("/workspace", "/workspace"),
+        ("", "/workspace"),
+        (".", "/workspace"),
+        ("sub", "/workspace/sub"),
+        ("/workspace//./sub/", "/workspace/sub"),
+        ("sub/../sub/x/..", "/workspace/sub"),
+        ("/tmp", "/tmp"),
+        ("/home/nox", "/home/nox"),
+        (own.to_str().unwrap(), "/workspace/sub"),
     ] {
         let result = pwd(&daemon, asked);
-        assert_eq!(result.stdout, format!("{}\n", dir.join(there).display()), "{asked}");
+        assert_eq!(result.stdout, seen(&daemon, named), "{asked}");
         assert_eq!((result.workdir.as_str(), result.redirected), (named, false), "{asked}");
         assert_eq!(result.warnings.len(), 1, "{asked}: {:?}", result.warnings);
     }
 }
 
-#[test]
-fn what_is_outside_is_redirected_and_said() {
-    let daemon = TestDaemon::start();
+fn what_is_outside_is_redirected_and_said(daemon: TestDaemon) {
     daemon.create("s");
-    let workspace = daemon.workspace("s");
     for outside in
         ["/", "/etc", "..", "../..", "/workspace/../etc", "/workspace2", "/home", "/tmp/.."]
     {
         let result = pwd(&daemon, outside);
-        assert_eq!(result.stdout, format!("{}\n", workspace.display()), "{outside}");
+        assert_eq!(result.stdout, seen(&daemon, "/workspace"), "{outside}");
         assert_eq!((result.workdir.as_str(), result.redirected), ("/workspace", true), "{outside}");
     }
 }
@@ -84,9 +105,7 @@ fn a_file_in_the_way_is_a_conflict() {
     }
 }
 
-#[test]
-fn links_may_lead_around_inside_but_not_out() {
-    let daemon = TestDaemon::start();
+fn links_may_lead_around_inside_but_not_out(daemon: TestDaemon) {
     daemon.create("s");
     let workspace = daemon.workspace("s");
     let outside = daemon.dir.path().join("outside");
@@ -103,7 +122,7 @@ fn links_may_lead_around_inside_but_not_out() {
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     let control = pwd(&daemon, "inside");
-    assert_eq!(control.stdout, format!("{}\n", workspace.join("real").display()));
+    assert_eq!(control.stdout, seen(&daemon, "/workspace/real"));
     assert_eq!(pwd(&daemon, "inside/new").exit_code, 0);
     assert!(workspace.join("real/new").is_dir());
 }
