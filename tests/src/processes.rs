@@ -112,13 +112,21 @@ pub fn with_variable(variable: &str) -> Option<Process> {
     everyone().into_iter().map(|stat| stat.process).find(has)
 }
 
-/// Whether a process has the path in its environment, works below it, or has
-/// its last name among its mounts, as all have that see a sandbox's places by mounts.
+/// Whether a process has the path in its environment, works below it, or has a
+/// workspace mounted that comes from below it.
 fn is_marked(process: &Process, path: &Path) -> bool {
-    let (whole, name) = (path.to_str().unwrap(), path.file_name().unwrap().to_str().unwrap());
-    let has = |file: &str, text: &str| String::from_utf8_lossy(&process.proc(file)).contains(text);
     let cwd = fs::read_link(format!("/proc/{}/cwd", process.pid));
-    cwd.is_ok_and(|cwd| cwd.starts_with(path)) || has("environ", whole) || has("mountinfo", name)
+    let environ = process.proc("environ");
+    // Where that file system has it and where it is mounted, proc_pid_mountinfo(5).
+    let mounted = process.proc("mountinfo");
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let is_workspace = |line: &str| {
+        let mut fields = line.split(' ').skip(3);
+        fields.next().is_some_and(|root| root.contains(name)) && fields.next() == Some("/workspace")
+    };
+    cwd.is_ok_and(|cwd| cwd.starts_with(path))
+        || String::from_utf8_lossy(&environ).contains(path.to_str().unwrap())
+        || String::from_utf8_lossy(&mounted).lines().any(is_workspace)
 }
 
 /// All that a daemon ever started, as far as somebody looked while it ran. Who is of
@@ -141,7 +149,8 @@ impl Family {
         self.known.lock().unwrap().extend(Process::find(pid));
     }
 
-    /// Those that run: who has the directory in its environment, among its mounts or as its place,
+    /// Those that run: who has the directory in its environment, as its working place or
+    /// below its workspace,
     /// who was known to be of it, and all their descendants.
     pub fn alive(&self) -> Vec<Process> {
         let own = i32::try_from(std::process::id()).unwrap();

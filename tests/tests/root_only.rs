@@ -12,7 +12,9 @@ mod root_only {
     use noxrunner_protocol::ErrorKind;
     use noxrunner_tests::processes::Family;
     use noxrunner_tests::wire::{Wire, refusal};
-    use noxrunner_tests::{SOON, Started, TestDaemon, eventually, program, run, text};
+    use noxrunner_tests::{
+        SOON, Started, TestDaemon, Tier, eventually, in_both_tiers, program, run, text,
+    };
     use serde_json::{Value, json};
     use tempfile::TempDir;
 
@@ -253,6 +255,11 @@ sys.exit(1 if s.accept()[0].recv(1) else 0)
         assert_eq!(Uid::from_raw(dir.path().metadata().unwrap().uid()), geteuid());
     }
 
+    in_both_tiers!(
+        each_sandbox_has_a_host_uid_that_no_other_had,
+        what_the_daemon_makes_in_a_sandbox_is_the_sandboxes,
+    );
+
     fn owners(dir: &str) -> (u32, u32) {
         let meta = Path::new(dir).join("workspace").metadata().unwrap();
         (meta.uid(), meta.gid())
@@ -260,7 +267,7 @@ sys.exit(1 if s.accept()[0].recv(1) else 0)
 
     /// The host uid of a sandbox, as its places show it.
     #[track_caller]
-    fn host_uid(dir: &str) -> u32 {
+    fn host_uid(daemon: &TestDaemon, dir: &str) -> u32 {
         let (uid, gid) = owners(dir);
         assert_eq!(uid, gid);
         for place in ["workspace", "home", "tmp"] {
@@ -268,47 +275,53 @@ sys.exit(1 if s.accept()[0].recv(1) else 0)
             assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (uid, uid, 0o700));
         }
         let meta = Path::new(dir).metadata().unwrap();
-        assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, 0o711));
+        // Without a mount tree the sandbox's own user comes in by its path.
+        let mode = if daemon.tier == Tier::Full { 0o700 } else { 0o711 };
+        assert_eq!((meta.uid(), meta.mode() & 0o7777), (0, mode));
         uid
     }
 
-    #[test]
-    fn each_sandbox_has_a_host_uid_that_no_other_had() {
+    fn each_sandbox_has_a_host_uid_that_no_other_had(mut daemon: TestDaemon) {
         needs_root();
-        let mut daemon = TestDaemon::start();
         let one = daemon.create("one").sandbox_dir;
-        let (first, second) = (host_uid(&one), host_uid(&daemon.create("two").sandbox_dir));
+        let (first, second) =
+            (host_uid(&daemon, &one), host_uid(&daemon, &daemon.create("two").sandbox_dir));
         assert!(first >= 1_879_048_192 && second >= 1_879_048_192 && first != second);
         daemon.delete("two");
-        let third = host_uid(&daemon.create("two").sandbox_dir);
+        let third = host_uid(&daemon, &daemon.create("two").sandbox_dir);
         assert!(third != second && third != first);
         // Another daemon, which knows nothing of this one but what the machine keeps.
         let other = TestDaemon::start();
-        let others = host_uid(&other.create("one").sandbox_dir);
+        let others = host_uid(&other, &other.create("one").sandbox_dir);
         assert!(![first, second, third].contains(&others));
         for signal in [Signal::SIGKILL, Signal::SIGTERM] {
             daemon.end_by(signal);
-            // Whatever an earlier daemon made of the directory.
-            open_to(Path::new(&one), 0o700);
+            // As a daemon of the other tier would have made it.
+            open_to(Path::new(&one), if daemon.tier == Tier::Full { 0o711 } else { 0o700 });
             daemon.start_again();
             assert_eq!(daemon.create("one").sandbox_dir, one);
-            assert_eq!(host_uid(&one), first);
-            let new = host_uid(&daemon.create(&format!("new {signal}")).sandbox_dir);
+            assert_eq!(host_uid(&daemon, &one), first);
+            let new = host_uid(&daemon, &daemon.create(&format!("new {signal}")).sandbox_dir);
             assert!(![first, second, third, others].contains(&new));
         }
     }
 
-    #[test]
-    fn what_the_daemon_makes_in_a_sandbox_is_the_sandboxes() {
+    fn what_the_daemon_makes_in_a_sandbox_is_the_sandboxes(mut daemon: TestDaemon) {
         needs_root();
-        let daemon = TestDaemon::start();
         let dir = daemon.create("s").sandbox_dir;
-        let uid = host_uid(&dir);
+        let uid = host_uid(&daemon, &dir);
+        if daemon.tier == Tier::Full {
+            // A live init has the old one mounted; so this is for the next.
+            daemon.end_by(Signal::SIGTERM);
+        }
         fs::remove_dir(Path::new(&dir).join("workspace")).unwrap();
+        if daemon.tier == Tier::Full {
+            daemon.start_again();
+        }
         let mut params = noxrunner_tests::exec_params("s", &["true"]);
         params.workdir = "/workspace/a/b".to_owned();
         assert_eq!(daemon.exec_params(params).exit_code, 0);
-        assert_eq!(host_uid(&dir), uid);
+        assert_eq!(host_uid(&daemon, &dir), uid);
         for made in ["workspace/a", "workspace/a/b"] {
             let meta = Path::new(&dir).join(made).metadata().unwrap();
             assert_eq!((meta.uid(), meta.gid()), (uid, uid), "{made}");
@@ -322,8 +335,8 @@ sys.exit(1 if s.accept()[0].recv(1) else 0)
         let low = 2_000_000_000 + 2 * std::process::id();
         let range = format!("{low}-{}", low + 1);
         let daemon = TestDaemon::start_with(&["--sandbox-uids", &range]);
-        let first = host_uid(&daemon.create("one").sandbox_dir);
-        let second = host_uid(&daemon.create("two").sandbox_dir);
+        let first = host_uid(&daemon, &daemon.create("one").sandbox_dir);
+        let second = host_uid(&daemon, &daemon.create("two").sandbox_dir);
         let both = [low, low + 1];
         assert!(both.contains(&first) && both.contains(&second) && first != second);
         let (kind, message) = daemon.refused("sandbox.create", json!({"sessionId": "three"}));
@@ -331,7 +344,7 @@ sys.exit(1 if s.accept()[0].recv(1) else 0)
         assert!(message.contains(&range), "{message}");
         assert_eq!(daemon.directories().len(), 2);
         daemon.delete("one");
-        assert_eq!(host_uid(&daemon.create("three").sandbox_dir), first);
+        assert_eq!(host_uid(&daemon, &daemon.create("three").sandbox_dir), first);
         drop(daemon);
         fs::remove_file(format!("/var/lib/noxrunner/uids-{low}")).unwrap();
     }

@@ -61,12 +61,21 @@ fn a_directory_is_found_by_the_sandboxes_own_names(daemon: TestDaemon) {
         ("sub/../sub/x/..", "/workspace/sub"),
         ("/tmp", "/tmp"),
         ("/home/nox", "/home/nox"),
-        (own.to_str().unwrap(), "/workspace/sub"),
     ] {
         let result = pwd(&daemon, asked);
         assert_eq!(result.stdout, seen(&daemon, named), "{asked}");
         assert_eq!((result.workdir.as_str(), result.redirected), (named, false), "{asked}");
         assert_eq!(result.warnings.len(), 1, "{asked}: {:?}", result.warnings);
+    }
+    // This machine's name for it is one only to commands that see this machine's tree.
+    let result = pwd(&daemon, own.to_str().unwrap());
+    assert!(own.starts_with("/tmp"), "a path below the sandbox's own /tmp is wanted here: {own:?}");
+    if daemon.tier == Tier::Full {
+        assert_eq!(result.stdout, format!("{}\n", own.display()));
+        assert!(dir.join("tmp").join(own.strip_prefix("/tmp").unwrap()).is_dir());
+    } else {
+        assert_eq!(result.stdout, seen(&daemon, "/workspace/sub"));
+        assert_eq!((result.workdir.as_str(), result.redirected), ("/workspace/sub", false));
     }
 }
 

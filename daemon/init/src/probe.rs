@@ -103,9 +103,9 @@ fn mount_proc() -> Result<(), Errno> {
         Ok(()) => 0,
         Err(errno) => errno as i32,
     })?;
-    match waitpid(child, None)? {
-        WaitStatus::Exited(_, 0) => Ok(()),
-        WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
-        _ => Err(Errno::EIO),
+    let WaitStatus::Exited(_, code) = waitpid(child, None)? else { return Err(Errno::EIO) };
+    match code {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw(errno)),
     }
 }

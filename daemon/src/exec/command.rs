@@ -84,7 +84,13 @@ pub async fn exec(
         result.hint = match result.cause {
             Cause::NotFound => hint::not_found(daemon, &params),
             Cause::Exited if offline => hint::offline(&result),
-            _ => None,
+            Cause::Exited
+            | Cause::Signaled
+            | Cause::Timeout
+            | Cause::Oom
+            | Cause::Denied
+            | Cause::NotExecutable
+            | Cause::Limit => None,
         };
     }
     Ok(result)
@@ -298,15 +304,18 @@ fn not_started(
     exists: &dyn Fn(&Path) -> bool,
 ) -> Result<Outcome, CallError> {
     let name = cmd.first().map_or("", String::as_str);
-    // The kernel says ENOENT of a missing interpreter too (execve(2)).
+    // The kernel says ENOENT of a missing interpreter too (execve(2)), and EACCES where a
+    // directory of the search path is closed to the sandbox's user.
     let missing = || !programs.iter().any(|program| exists(program));
     match (step, errno) {
-        (ExecStep::Execve, libc::ENOENT | libc::ENOTDIR) if missing() => Ok(Outcome {
-            exit_code: 127,
-            cause: Cause::NotFound,
-            stderr: Some(format!("Command not found: {name}\n")),
-            hint: None,
-        }),
+        (ExecStep::Execve, libc::ENOENT | libc::ENOTDIR | libc::EACCES) if missing() => {
+            Ok(Outcome {
+                exit_code: 127,
+                cause: Cause::NotFound,
+                stderr: Some(format!("Command not found: {name}\n")),
+                hint: None,
+            })
+        }
         (ExecStep::Execve, errno) => Ok(Outcome {
             exit_code: 126,
             cause: Cause::NotExecutable,

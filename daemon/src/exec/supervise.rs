@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::SIGKILL;
-use nix::unistd::pipe2;
+use nix::unistd::{Gid, Uid, fchown, pipe2};
 use noxrunner_init::message::{ExecId, ExecStep, Status, Usage};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
@@ -137,7 +137,7 @@ async fn run<T>(
     let (mut stdout, mut stderr) =
         (Captured::new(terms.max_output), Captured::new(terms.max_output));
     let started = Instant::now();
-    let (pipes, theirs) = pipes(terms.stdin.is_some())?;
+    let (pipes, theirs) = pipes(terms.stdin.is_some(), sandbox.host_uid())?;
     let launched = tokio::select! {
         launched = launch(engine, sandbox, spec, &theirs) => Some(launched?),
         () = sleep_until(terms.deadline) => None,
@@ -259,8 +259,9 @@ async fn kill(init: &Init, id: ExecId, ended: &mut oneshot::Receiver<Ending>) ->
     }
 }
 
-/// The pipes of a command and the three descriptors that it gets.
-fn pipes(with_stdin: bool) -> Result<(Pipes, [OwnedFd; 3]), EngineError> {
+/// The pipes of a command and the three descriptors that it gets. They belong to the
+/// sandbox's own user, where it has one: `/dev/stderr` is opened anew, and by whom it is asked for.
+fn pipes(with_stdin: bool, owner: Option<u32>) -> Result<(Pipes, [OwnedFd; 3]), EngineError> {
     let error = |e: nix::errno::Errno| EngineError::os("make a pipe", e);
     let wait = |e: std::io::Error| EngineError::os("wait for a pipe", e);
     let (out, their_out) = pipe2(OFlag::O_CLOEXEC).map_err(error)?;
@@ -275,6 +276,13 @@ fn pipes(with_stdin: bool) -> Result<(Pipes, [OwnedFd; 3]), EngineError> {
     // Ours alone: a command's own ends are to be as it expects them.
     for ours in [&out, &err] {
         fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(error)?;
+    }
+    if let Some(id) = owner {
+        let (uid, gid) = (Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
+        let owned = [&their_out, &their_err].into_iter().chain(stdin.as_ref().map(|_| &their_in));
+        for pipe in owned {
+            fchown(pipe, uid, gid).map_err(error)?;
+        }
     }
     Ok((Pipes { stdout: out, stderr: err, stdin }, [their_in, their_out, their_err]))
 }

@@ -101,10 +101,8 @@ mod tests {
         assert_eq!(tiers(Wish::Auto, &findings(&[], 7)), [Tier::Full, Tier::Landlock]);
         assert_eq!(tiers(Wish::Auto, &findings(&[], 0)), [Tier::Full]);
         for feature in FULL {
-            let want: &[Tier] = match feature {
-                Feature::Seccomp | Feature::HostIds => &[],
-                _ => &[Tier::Landlock],
-            };
+            let needed_by_all = matches!(feature, Feature::Seccomp | Feature::HostIds);
+            let want: &[Tier] = if needed_by_all { &[] } else { &[Tier::Landlock] };
             assert_eq!(tiers(Wish::Auto, &findings(&[feature], 3)), want, "{feature:?}");
             assert_eq!(tiers(Wish::Auto, &findings(&[feature], 2)), [], "{feature:?}");
         }

@@ -39,9 +39,11 @@ pub fn in_use(tier: Tier, findings: &Findings) -> Vec<String> {
     let tried = findings.tried.iter().map(|(feature, _)| *feature);
     tried
         .filter(|feature| used(*feature) && works(*feature))
-        .map(|feature| match feature {
-            Feature::Landlock => format!("landlock (ABI {})", findings.landlock),
-            other => name(other).to_owned(),
+        .map(|feature| {
+            if feature == Feature::Landlock {
+                return format!("landlock (ABI {})", findings.landlock);
+            }
+            name(feature).to_owned()
         })
         .collect()
 }
