@@ -3,7 +3,7 @@
 
 /// These load the whole machine, so they run alone.
 mod heavy {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::fs;
     use std::path::{Path, PathBuf};
     use std::thread;
@@ -173,16 +173,17 @@ mod heavy {
                 let (script, size) = crowd(n);
                 wanted += size;
                 running.push(Pending::sh(&daemon, &format!("s{n}"), &script));
-                lasting.push(place);
+                lasting.push((place, size));
             }
             let mut noting = Vec::new();
-            eventually("everything runs", 3 * SOON, || {
-                noting.clear();
-                for place in &lasting {
-                    noting.extend(noted(place).into_values().map(|number| (place, number)));
-                }
-                noting.len() == wanted
-            });
+            for (place, size) in &lasting {
+                let mut notes = BTreeMap::new();
+                eventually("everything runs", 3 * SOON, || {
+                    notes = noted(place);
+                    notes.len() == *size
+                });
+                noting.extend(notes.into_values().map(|number| (place, number)));
+            }
             let numbers = Numbers::now();
             let process = |(place, number): &(&PathBuf, i32)| numbers.find(place, *number).unwrap();
             let mut all: Vec<Process> = noting.iter().map(process).collect();

@@ -111,7 +111,6 @@ fn what_is_not_built_yet_says_so() {
         ("sandbox.exec", exec(json!({"tag": "t"}))),
         ("sandbox.exec", exec(json!({"fds": 3}))),
         ("sandbox.create", json!({"sessionId": "new", "lease": "connection"})),
-        ("sandbox.create", json!({"sessionId": "new", "network": "host"})),
     ] {
         refused(&daemon, method, params, "unsupported", &[]);
     }
