@@ -177,12 +177,14 @@ impl Daemon {
         let (base, id) = (self.config.base_dir.clone(), key.id.clone());
         let uids = self.uids.clone();
         let reachable = self.isolation.tier != Tier::Full;
+        let scene = self.scene.clone();
         let making = spawn_blocking(move || {
             let owner = uids.map(|uids| uids.reserve()).transpose()?;
-            Ok::<_, CallError>(SandboxDir::create(&base, &id, owner, reachable)?)
+            let dir = SandboxDir::create(&base, &id, owner, reachable)?;
+            Ok::<_, CallError>((dir, scene.and_then(|scene| look_again(&scene))))
         });
-        let (dir, ()) = tokio::join!(making, self.refresh());
-        let dir = joined(dir)??;
+        let (dir, changed) = joined(making.await)??;
+        self.rebuild(changed).await;
         let now = Moment::now();
         let network = params.network.unwrap_or(self.policy.network_default());
         let settings = Settings::new(params, network, now);
@@ -212,21 +214,19 @@ impl Daemon {
         }
     }
 
-    /// Has what sandboxes see made anew where the host has changed. Where that
-    /// cannot be done they go on seeing what they saw.
+    /// Has what sandboxes see made anew where the host has changed, for an init that is
+    /// about to be started. Where that cannot be done they go on seeing what they saw.
     pub async fn refresh(&self) {
-        let Some(scene) = &self.scene else { return };
-        let looking = Arc::clone(scene);
-        match spawn_blocking(move || looking.refresh()).await {
-            Ok(Ok(None)) | Err(_) => {}
-            Ok(Ok(Some(rootfs))) => {
-                tracing::info!("the host has changed: making what sandboxes see anew");
-                let wish = preparation(Layers::Full, &rootfs, None);
-                if let Err(error) = self.engine.prepare(wish).await {
-                    tracing::warn!(%error, "sandboxes go on seeing what they saw");
-                }
-            }
-            Ok(Err(error)) => tracing::warn!(%error, "sandboxes go on seeing what they saw"),
+        let Some(scene) = self.scene.clone() else { return };
+        let changed = spawn_blocking(move || look_again(&scene)).await;
+        self.rebuild(changed.ok().flatten()).await;
+    }
+
+    async fn rebuild(&self, changed: Option<Arc<Rootfs>>) {
+        let Some(rootfs) = changed else { return };
+        tracing::info!("the host has changed: making what sandboxes see anew");
+        if let Err(error) = self.engine.prepare(preparation(Layers::Full, &rootfs, None)).await {
+            tracing::warn!(%error, "sandboxes go on seeing what they saw");
         }
     }
 
@@ -354,6 +354,14 @@ impl Daemon {
 async fn save(sandbox: &Arc<Sandbox>) -> Result<(), CallError> {
     let sandbox = Arc::clone(sandbox);
     Ok(joined(spawn_blocking(move || sandbox.save()).await)??)
+}
+
+/// What there is to build where the host has changed. Touches the disk.
+fn look_again(scene: &Scene) -> Option<Arc<Rootfs>> {
+    scene.refresh().unwrap_or_else(|error| {
+        tracing::warn!(%error, "sandboxes go on seeing what they saw");
+        None
+    })
 }
 
 /// What a zygote needs to know for inits that see this.

@@ -16,7 +16,7 @@ use crate::message::{
     FromInit, InitSpec, Layers, Preparation, PrepareFailure, PrepareStep, SpawnStep,
 };
 use crate::rootfs::{Ground, PLACES};
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::sys::{self, Attributes};
 use crate::transport::{self, TransportError};
 use crate::walls::Walls;
@@ -24,8 +24,8 @@ use crate::walls::Walls;
 /// What it takes to fork inits of one kind.
 pub(crate) enum Kit {
     None,
-    Landlock { readable: Vec<CString>, filters: Filters },
-    Full { ground: Ground, filters: Filters },
+    Landlock { readable: Vec<CString>, filter: Filter },
+    Full { ground: Ground, filter: Filter },
 }
 
 /// A forked init.
@@ -48,14 +48,14 @@ impl Kit {
         if let (Layers::Full, Some(Self::Full { ground, .. })) = (wish.layers, &mut *ready) {
             return ground.lay_again(&wish.template).map_err(failed);
         }
-        let filters =
-            || Filters::compile(wish.layers).map_err(|errno| failed((PrepareStep::Seccomp, errno)));
+        let filter =
+            || Filter::compile(wish.layers).map_err(|errno| failed((PrepareStep::Seccomp, errno)));
         let kit = match wish.layers {
             Layers::None => Self::None,
-            Layers::Landlock => Self::Landlock { filters: filters()?, readable: wish.readable },
+            Layers::Landlock => Self::Landlock { filter: filter()?, readable: wish.readable },
             Layers::Full => Self::Full {
                 ground: Ground::lay(&wish.template).map_err(failed)?,
-                filters: filters()?,
+                filter: filter()?,
             },
         };
         if wish.layers == Layers::Full {
@@ -105,11 +105,11 @@ impl Kit {
                 return self.fork_full(places, spec.host_id, spec.host_network, socket);
             }
             Self::None => Walls::None { host_id: spec.host_id },
-            Self::Landlock { readable, filters } => Walls::Landlock {
+            Self::Landlock { readable, filter } => Walls::Landlock {
                 host_id: spec.host_id,
                 directory: &spec.directory,
                 readable,
-                filters,
+                filter,
             },
         };
         let pid = sys::fork(|| init::run(socket, &walls)).map_err(|e| (SpawnStep::Fork, e))?;
@@ -125,11 +125,11 @@ impl Kit {
         host_network: bool,
         socket: &OwnedFd,
     ) -> Result<Forked, Failed> {
-        let Self::Full { ground, filters } = self else {
+        let Self::Full { ground, filter } = self else {
             return Err((SpawnStep::Request, Errno::EPROTO));
         };
         let outside = host_id.map_or((geteuid().as_raw(), getegid().as_raw()), |id| (id, id));
-        let walls = Walls::Full { outside, places, host_network, filters };
+        let walls = Walls::Full { outside, places, host_network, filter };
         let mut namespaces = CloneFlags::CLONE_NEWUSER
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWPID

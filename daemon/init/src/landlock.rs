@@ -19,7 +19,7 @@ const KNOWN: ABI = ABI::V6;
 /// Where everything may be done.
 pub(crate) const OPEN: &[&CStr] = &[c"/workspace", c"/home/nox", c"/tmp", c"/dev/shm"];
 
-/// Devices that may be written, too.
+/// Devices of the host that may be written, too. In a mount tree of its own there are no others.
 pub(crate) const DEVICES: &[&CStr] = &[
     c"/dev/null",
     c"/dev/zero",

@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Uid, getgid, getuid, pipe2, setgroups, setresgid, setresu
 
 use crate::message::{Feature, Findings, Layers};
 use crate::rootfs::map_ids;
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::sys;
 use crate::walls::INSIDE;
 
@@ -76,8 +76,8 @@ fn tries(host_id: Option<u32>) -> Vec<(Feature, i32)> {
     note(Feature::CgroupNamespace, unshare(CloneFlags::CLONE_NEWCGROUP));
     let landlock = if sys::landlock_version() > 0 { Ok(()) } else { Err(Errno::ENOSYS) };
     note(Feature::Landlock, landlock);
-    let seccomp = Filters::compile(Layers::Full)
-        .and_then(|filters| prctl::set_no_new_privs().and_then(|()| filters.install()));
+    let seccomp = Filter::compile(Layers::Full)
+        .and_then(|filter| prctl::set_no_new_privs().and_then(|()| filter.install()));
     note(Feature::Seccomp, seccomp);
     found
 }

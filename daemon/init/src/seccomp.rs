@@ -1,7 +1,9 @@
 //! System calls that no sandboxed code gets, seccomp(2).
 //!
-//! One filter for each error number: that is how `seccompiler` has it, and the
-//! kernel remembers of most calls that all of them pass (since Linux 5.11), so it is not paid for at each call.
+//! `seccompiler` makes a filter with one error number. The few answers that need another are
+//! put before it by hand: a filter of its own for each would have to be compiled by the kernel
+//! for every sandbox. Of most calls the kernel remembers that they pass (since Linux 5.11), so it is
+//! not paid for at each.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -11,14 +13,14 @@ use seccompiler::SeccompCmpArgLen::Dword;
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{
     BpfProgram, Error, SeccompAction, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    apply_filter, sock_filter,
+    TargetArch, apply_filter, sock_filter,
 };
 
 use crate::message::Layers;
 
-/// Filters ready to be installed.
+/// A filter ready to be installed.
 #[derive(Debug, Clone)]
-pub(crate) struct Filters(Vec<BpfProgram>);
+pub(crate) struct Filter(BpfProgram);
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -29,8 +31,8 @@ const SETXATTRAT: i64 = 463;
 const REMOVEXATTRAT: i64 = 466;
 const FILE_SETATTR: i64 = 469;
 
-impl Filters {
-    /// Makes the filters of a tier. Allocates: not for where time matters.
+impl Filter {
+    /// Makes the filter of a tier. Allocates: not for where time matters.
     pub(crate) fn compile(layers: Layers) -> Result<Self, Errno> {
         let mut denied = privileged();
         denied.extend(namespaces()?);
@@ -40,31 +42,21 @@ impl Filters {
         );
         denied.insert(libc::SYS_personality, vec![rule(&[(0, Ne, 0), (0, Ne, 0xffff_ffff)])?]);
         denied.insert(libc::SYS_socket, sockets()?);
-        let mut foreign = Rules::new();
-        match layers {
-            Layers::Full | Layers::None => {
-                foreign.insert(libc::SYS_socket, vec![unknown_family()?]);
-            }
-            Layers::Landlock => without_a_mount_tree(&mut denied)?,
+        if layers == Layers::Landlock {
+            without_a_mount_tree(&mut denied)?;
         }
-        // libc asks for clone3 first and falls back; clone's flags can be looked at, clone3's cannot.
-        let unknown = Rules::from([(libc::SYS_clone3, Vec::new())]);
-        let mut programs = vec![program(denied, Errno::EPERM)?, program(unknown, Errno::ENOSYS)?];
-        if !foreign.is_empty() {
-            programs.push(program(foreign, Errno::EAFNOSUPPORT)?);
-        }
-        if let Some(first) = programs.first_mut() {
-            first.splice(0..0, no_second_numbering());
-        }
-        Ok(Self(programs))
+        let arch = TargetArch::try_from(ARCH).map_err(|_| Errno::ENOSYS)?;
+        let denial = SeccompAction::Errno(Errno::EPERM as u32);
+        let filter = SeccompFilter::new(denied, SeccompAction::Allow, denial, arch);
+        let filter: Result<BpfProgram, _> = filter.and_then(TryInto::try_into);
+        let mut program = first_answers(layers);
+        program.extend(filter.map_err(|_| Errno::EINVAL)?);
+        Ok(Self(program))
     }
 
-    /// Installs them on this process, for ever. Needs no_new_privs.
+    /// Installs it on this process, for ever. Needs no_new_privs.
     pub(crate) fn install(&self) -> Result<(), Errno> {
-        self.0
-            .iter()
-            .try_for_each(|program| apply_filter(program))
-            .map_err(|error| errno_of(&error))
+        apply_filter(&self.0).map_err(|error| errno_of(&error))
     }
 }
 
@@ -77,28 +69,28 @@ fn errno_of(error: &Error) -> Errno {
     }
 }
 
-/// What `rules` name is answered with an error number. A call through another
-/// architecture's entry (int 0x80) kills its process.
-fn program(rules: Rules, errno: Errno) -> Result<BpfProgram, Errno> {
-    let arch = ARCH.try_into().map_err(|_| Errno::ENOSYS)?;
-    let denial = SeccompAction::Errno(errno as u32);
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denial, arch);
-    filter.and_then(TryInto::try_into).map_err(|_| Errno::EINVAL)
-}
-
-/// x86-64 has its calls a second time, as x32, under numbers from 2^30 up: none of them passes.
-fn no_second_numbering() -> Vec<sock_filter> {
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    if ARCH != "x86_64" {
-        return Vec::new();
+/// What is answered with another number than EPERM. What these let pass goes on to the
+/// instructions after them, which begin with a look at the architecture. A call through another
+/// one's entry (int 0x80) kills its process there, if it was not refused here by the number it has on this one.
+fn first_answers(layers: Layers) -> Vec<sock_filter> {
+    let mut program = vec![load(NUMBER)];
+    // libc asks for clone3 first and falls back; clone's flags can be looked at, clone3's cannot.
+    program.extend([jump(libc::BPF_JEQ, libc::SYS_clone3, 0, 1), answer(Errno::ENOSYS)]);
+    if ARCH == "x86_64" {
+        // It has its calls a second time, as x32, under numbers from 2^30 up: none of them passes.
+        program.extend([jump(libc::BPF_JGE, 1 << 30, 0, 1), answer(Errno::ENOSYS)]);
     }
-    let refuse = libc::SECCOMP_RET_ERRNO | Errno::ENOSYS as u32;
-    vec![
-        // The number is the first word of seccomp_data.
-        step((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, 0),
-        step((libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16, 0, 1, 0x4000_0000),
-        step((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, refuse),
-    ]
+    if layers == Layers::Full {
+        // A family that is not listed is one that this kernel does not have.
+        let families = FAMILIES.len() as u8;
+        program
+            .extend([jump(libc::BPF_JEQ, libc::SYS_socket, 0, families + 2), load(FIRST_ARGUMENT)]);
+        let known = FAMILIES.iter().zip((1..=families).rev());
+        program
+            .extend(known.map(|(family, left)| jump(libc::BPF_JEQ, i64::from(*family), left, 0)));
+        program.push(answer(Errno::EAFNOSUPPORT));
+    }
+    program
 }
 
 /// Calls that are refused whatever their arguments.
@@ -201,8 +193,27 @@ fn sockets() -> Result<Vec<SeccompRule>, Errno> {
 /// From socket(2): obsolete, and a raw one.
 const SOCK_PACKET: i32 = 10;
 
-fn unknown_family() -> Result<SeccompRule, Errno> {
-    rule(&FAMILIES.map(|family| (0, Ne, word(family))))
+/// Where a filter finds the number of a call and the lower half of its first argument
+/// (`struct seccomp_data`, on the little-endian machines that seccompiler knows).
+const NUMBER: u32 = 0;
+const FIRST_ARGUMENT: u32 = 16;
+
+fn load(offset: u32) -> sock_filter {
+    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset)
+}
+
+/// Passes over so many instructions where the comparison holds, and where it does not.
+fn jump(comparison: u32, with: i64, holds: u8, fails: u8) -> sock_filter {
+    let with = u32::try_from(with).unwrap_or(u32::MAX);
+    step(libc::BPF_JMP | libc::BPF_K | comparison, holds, fails, with)
+}
+
+fn answer(errno: Errno) -> sock_filter {
+    step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32)
+}
+
+fn step(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt, jf, k }
 }
 
 /// What Landlock alone leaves open where the host's files, sockets and IPC are in sight.
@@ -276,10 +287,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_filters_of_every_tier_compile() {
+    fn the_filter_of_every_tier_compiles() {
         for layers in [Layers::Full, Layers::Landlock] {
-            let filters = Filters::compile(layers).unwrap();
-            assert!(filters.0.iter().all(|program| program.len() < 4096), "BPF_MAXINSNS");
+            assert!(Filter::compile(layers).unwrap().0.len() < 4096, "BPF_MAXINSNS");
         }
     }
 }

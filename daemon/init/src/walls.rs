@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Uid, chdir, pivot_root, setgroups, sethostname, setresgid
 use crate::landlock::{self, Rules};
 use crate::message::SetupStep;
 use crate::rootfs::{HOST_FILES, PLACES, ROOT, map_ids};
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::sys;
 
 /// The user and the group that sandboxed code is in its own user namespace.
@@ -34,7 +34,7 @@ pub(crate) enum Walls<'a> {
         directory: &'a CStr,
         /// What else may be read.
         readable: &'a [CString],
-        filters: &'a Filters,
+        filter: &'a Filter,
     },
     /// Everything. The process is in its new namespaces already.
     Full {
@@ -43,7 +43,7 @@ pub(crate) enum Walls<'a> {
         /// What goes to [`PLACES`]; nothing for an init that only shows that it can be.
         places: Vec<OwnedFd>,
         host_network: bool,
-        filters: &'a Filters,
+        filter: &'a Filter,
     },
 }
 
@@ -91,8 +91,8 @@ impl Walls<'_> {
     pub(crate) fn close(&self) -> Result<(), Failed> {
         match self {
             Self::None { .. } => Ok(()),
-            Self::Landlock { filters, .. } | Self::Full { filters, .. } => {
-                filters.install().map_err(at(SetupStep::Seccomp))
+            Self::Landlock { filter, .. } | Self::Full { filter, .. } => {
+                filter.install().map_err(at(SetupStep::Seccomp))
             }
         }
     }
@@ -155,12 +155,9 @@ fn move_into_root(places: &[OwnedFd], host_network: bool) -> Result<(), Failed> 
 }
 
 fn restrict_in_root() -> Result<(), Errno> {
-    let mut rules = Rules::new()?.read(c"/")?.write(c"/proc")?;
+    let mut rules = Rules::new()?.read(c"/")?.write(c"/proc")?.write(c"/dev")?;
     for path in landlock::OPEN {
         rules = rules.open(path)?;
-    }
-    for path in landlock::DEVICES {
-        rules = rules.write(path)?;
     }
     rules.enforce()
 }

@@ -72,6 +72,10 @@ pub async fn exec(
             .push(format!("the working directory {} was missing: created", answer.workdir));
     }
     let programs = plan.spec.program_paths();
+    if !sandbox.has_init() {
+        // Adopted, or its last one died.
+        daemon.refresh().await;
+    }
     tracing::debug!(session = %params.session_id, "exec");
     let finished =
         supervise::start(Arc::clone(&daemon.engine), Arc::clone(&sandbox), plan.spec, terms);

@@ -240,6 +240,13 @@ impl Sandbox {
         })
     }
 
+    /// Whether it has an init that lives, or is just being given one.
+    pub fn has_init(&self) -> bool {
+        self.init
+            .try_lock()
+            .map_or(true, |slot| slot.init.as_ref().is_some_and(|init| init.is_alive()))
+    }
+
     /// Ends everything that runs in it, waits until that is done, and lets nothing be started again.
     pub async fn end(&self) {
         let init = {
