@@ -131,6 +131,14 @@ fn move_into_root(places: &[OwnedFd], host_network: bool) -> Result<(), Failed> 
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let inert = safe | MsFlags::MS_NOEXEC;
     mount(Some(c"proc"), c"proc", Some(c"proc"), inert, none).map_err(at(SetupStep::Proc))?;
+    // Keys are known by user and not by namespace, and /proc lists their names (keyrings(7)).
+    for list in [c"proc/keys", c"proc/key-users"] {
+        match mount(Some(c"dev/null"), list, none, MsFlags::MS_BIND, none) {
+            // A kernel without keys.
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err((SetupStep::Proc, errno)),
+        }
+    }
     let terminals = Some(c"newinstance,ptmxmode=0666,mode=0620");
     mount(
         Some(c"devpts"),

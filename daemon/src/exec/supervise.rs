@@ -11,20 +11,17 @@
 //! Whoever waits for the result holds only its receiver. A handler is dropped when its
 //! client hangs up; here that reads as the receiver going away, and the command is killed.
 
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::SIGKILL;
-use nix::unistd::{Gid, Uid, fchown, pipe2};
 use noxrunner_init::message::{ExecId, ExecStep, Status, Usage};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::output::{Captured, discard, feed};
+use super::pipes::{self, Ours, Theirs, receiver};
 use crate::engine::init::{Ending, PATIENCE};
 use crate::engine::{Engine, EngineError, Init};
 use crate::sandbox::Sandbox;
@@ -106,10 +103,10 @@ async fn launch(
     engine: &Engine,
     sandbox: &Sandbox,
     spec: ExecSpec,
-    descriptors: &[OwnedFd; 3],
+    theirs: &Theirs,
 ) -> Result<Launched, EngineError> {
     let mut command = spec.into_command();
-    let descriptors = descriptors.each_ref().map(AsFd::as_fd);
+    let descriptors = theirs.descriptors();
     for _ in 0..LAUNCH_TRIES {
         let init = sandbox.init(engine).await?;
         match init.exec(&mut command, &descriptors).await {
@@ -119,12 +116,6 @@ async fn launch(
         }
     }
     Err(EngineError::InitGone)
-}
-
-struct Pipes {
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-    stdin: Option<pipe::Sender>,
 }
 
 async fn run<T>(
@@ -137,11 +128,13 @@ async fn run<T>(
     let (mut stdout, mut stderr) =
         (Captured::new(terms.max_output), Captured::new(terms.max_output));
     let started = Instant::now();
-    let (pipes, theirs) = pipes(terms.stdin.is_some(), sandbox.host_uid())?;
+    let (ours, theirs) = pipes::make(terms.stdin.is_some(), sandbox.host_uid())?;
     let launched = tokio::select! {
+        // First, since it seldom waits, and then no timer is set.
+        biased;
         launched = launch(engine, sandbox, spec, &theirs) => Some(launched?),
-        () = sleep_until(terms.deadline) => None,
         () = client.closed() => None,
+        () = sleep_until(terms.deadline) => None,
     };
     // The command has its own by now; ours would keep the pipes from ending.
     drop(theirs);
@@ -150,56 +143,52 @@ async fn run<T>(
         return Ok(Finished { end: End::Timeout, stdout, stderr, usage, duration });
     };
 
-    let watched = watch(&init, id, &mut ended, client, terms.deadline);
-    tokio::pin!(watched);
-    let Pipes { stdout: out, stderr: err, stdin } = pipes;
+    let Ours { stdout: out, stderr: err, stdin } = ours;
     // Most commands are quick, say little and read nothing: their pipes hold all of it, and
     // are read once, without ever being waited for.
     let quick = match stdin {
-        None => timeout(QUICK, &mut watched).await.ok(),
+        None => ends_soon(&mut ended, client, terms.deadline).await,
         Some(_) => None,
     };
-    let (ending, timed_out, duration) = match quick {
-        Some((ending, timed_out)) => {
-            let duration = started.elapsed();
-            if !(stdout.take_all(&out)? & stderr.take_all(&err)?) {
-                let (mut out, mut err) = (receiver(out)?, receiver(err)?);
-                let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
-                if timeout(DRAIN, reading).await.is_err() {
-                    leave(out, err);
-                }
-            }
-            (ending, timed_out, duration)
-        }
-        None => {
+    let (ending, timed_out, duration) = if let Some(ending) = quick {
+        let duration = started.elapsed();
+        if !(stdout.take_all(&out)? & stderr.take_all(&err)?) {
             let (mut out, mut err) = (receiver(out)?, receiver(err)?);
+            let rest = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
+            if timeout(DRAIN, rest).await.is_err() {
+                leave(out, err);
+            }
+        }
+        (ending, false, duration)
+    } else {
+        let (mut out, mut err) = (receiver(out)?, receiver(err)?);
+        let watched = watch(&init, id, &mut ended, client, terms.deadline);
+        let (ending, timed_out, duration, drained) = {
             let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
             let writing = async {
                 if let (Some(pipe), Some(bytes)) = (stdin, terms.stdin) {
                     feed(pipe, bytes).await;
                 }
             };
+            tokio::pin!(reading, writing, watched);
             let (mut drained, mut fed) = (false, false);
-            let (ending, timed_out, duration) = {
-                tokio::pin!(reading, writing);
-                let (ending, timed_out) = loop {
-                    tokio::select! {
-                        outcome = &mut watched => break outcome,
-                        _ = &mut reading, if !drained => drained = true,
-                        () = &mut writing, if !fed => fed = true,
-                    }
-                };
-                let duration = started.elapsed();
-                if !drained {
-                    drained = timeout(DRAIN, reading).await.is_ok();
+            let (ending, timed_out) = loop {
+                tokio::select! {
+                    outcome = &mut watched => break outcome,
+                    _ = &mut reading, if !drained => drained = true,
+                    () = &mut writing, if !fed => fed = true,
                 }
-                (ending, timed_out, duration)
             };
+            let duration = started.elapsed();
             if !drained {
-                leave(out, err);
+                drained = timeout(DRAIN, reading).await.is_ok();
             }
-            (ending, timed_out, duration)
+            (ending, timed_out, duration, drained)
+        };
+        if !drained {
+            leave(out, err);
         }
+        (ending, timed_out, duration)
     };
     stdout.finish();
     stderr.finish();
@@ -219,8 +208,18 @@ fn leave(out: pipe::Receiver, err: pipe::Receiver) {
     tokio::spawn(async move { tokio::join!(discard(out), discard(err)) });
 }
 
-fn receiver(pipe: OwnedFd) -> Result<pipe::Receiver, EngineError> {
-    pipe::Receiver::from_owned_fd(pipe).map_err(|e| EngineError::os("wait for a pipe", e))
+/// The end of a command that comes at once: nothing where it takes longer, its time is over or its client gone.
+async fn ends_soon<T>(
+    ended: &mut oneshot::Receiver<Ending>,
+    client: &mut oneshot::Sender<T>,
+    deadline: Instant,
+) -> Option<Option<Ending>> {
+    tokio::select! {
+        biased;
+        ending = ended => Some(ending.ok()),
+        () = client.closed() => None,
+        () = sleep_until(deadline.min(Instant::now() + QUICK)) => None,
+    }
 }
 
 /// Waits for a command's end, and brings it about when its time is over or its
@@ -257,32 +256,4 @@ async fn kill(init: &Init, id: ExecId, ended: &mut oneshot::Receiver<Ending>) ->
             timeout(PATIENCE, ended).await.ok()?.ok()
         }
     }
-}
-
-/// The pipes of a command and the three descriptors that it gets. They belong to the
-/// sandbox's own user, where it has one: `/dev/stderr` is opened anew, and by whom it is asked for.
-fn pipes(with_stdin: bool, owner: Option<u32>) -> Result<(Pipes, [OwnedFd; 3]), EngineError> {
-    let error = |e: nix::errno::Errno| EngineError::os("make a pipe", e);
-    let wait = |e: std::io::Error| EngineError::os("wait for a pipe", e);
-    let (out, their_out) = pipe2(OFlag::O_CLOEXEC).map_err(error)?;
-    let (err, their_err) = pipe2(OFlag::O_CLOEXEC).map_err(error)?;
-    let (stdin, their_in) = if with_stdin {
-        let (their_in, stdin) = pipe2(OFlag::O_CLOEXEC).map_err(error)?;
-        (Some(pipe::Sender::from_owned_fd(stdin).map_err(wait)?), their_in)
-    } else {
-        let null = File::open("/dev/null").map_err(|e| EngineError::os("open /dev/null", e))?;
-        (None, null.into())
-    };
-    // Ours alone: a command's own ends are to be as it expects them.
-    for ours in [&out, &err] {
-        fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(error)?;
-    }
-    if let Some(id) = owner {
-        let (uid, gid) = (Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
-        let owned = [&their_out, &their_err].into_iter().chain(stdin.as_ref().map(|_| &their_in));
-        for pipe in owned {
-            fchown(pipe, uid, gid).map_err(error)?;
-        }
-    }
-    Ok((Pipes { stdout: out, stderr: err, stdin }, [their_in, their_out, their_err]))
 }

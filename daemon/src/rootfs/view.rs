@@ -146,8 +146,10 @@ impl View {
 
     /// The entry of the longest path at or above this one; of two at one path the later.
     fn at_or_above(&self, path: &Path) -> Option<&Entry> {
-        let above = self.entries.iter().filter(|entry| path.starts_with(&entry.path));
-        above.max_by_key(|entry| entry.path.components().count())
+        // Whole paths are compared, not their components: every command asks a few times.
+        path.ancestors().find_map(|above| {
+            self.entries.iter().rfind(|entry| entry.path.as_os_str() == above.as_os_str())
+        })
     }
 }
 

@@ -59,13 +59,19 @@ fn message_queues_and_shared_files_of_the_host_are_not_there() {
 #[test]
 fn keys_of_the_host_do_not_show() {
     let daemon = full();
-    let shown = daemon.sh("s", "cat /proc/keys /proc/key-users 2>&1").stdout;
-    let keys: Vec<&str> =
-        shown.lines().filter(|line| line.contains("keyring") || line.contains("user")).collect();
-    assert!(keys.iter().all(|line| !line.contains("noxtest-secret")), "{shown}");
-    assert_eq!(outside("sc(248, b'user', b'noxtest-secret', b'x', 1, -4)"), "ok");
-    assert_eq!(inside(&daemon, "s", "sc(249, b'user', b'noxtest-secret', 0, 0)"), "EPERM");
+    let name = format!("noxtest-{}", std::process::id());
+    // add_key to the user's own keyring, which is every process's of that user.
+    let add = format!("sc(248, b'user', b'{name}', b'x', 1, -4)");
+    let listed = format!("assert '{name}' in open('/proc/keys').read()");
+    assert_eq!(outside(&format!("{add}; {listed}")), "ok");
+    for list in ["/proc/keys", "/proc/key-users"] {
+        assert_eq!(daemon.exec("s", &["/bin/cat", list]).stdout, "", "{list}");
+    }
+    assert_eq!(inside(&daemon, "s", &format!("sc(249, b'user', b'{name}', 0, 0)")), "EPERM");
     assert_eq!(inside(&daemon, "s", "sc(250, 0, -4, 0)"), "EPERM");
+    // keyctl: search for it, and invalidate it.
+    let remove = format!("sc(250, 21, sc(250, 10, -4, b'user', b'{name}', 0))");
+    assert_eq!(outside(&remove), "ok");
 }
 
 #[test]
