@@ -150,6 +150,11 @@ pub fn not_held(tier: Tier, findings: &Findings) -> Vec<MissingFeature> {
                 stronger,
             ),
             entry("tracking", "code that attacks its own init can outlive its sandbox", stronger),
+            entry(
+                "terminals",
+                "there are no pseudo terminals: those of the daemon's user would be in reach",
+                "the tier full has its own",
+            ),
             entry("network", "there is none: network \"host\" cannot be had", stronger),
         ],
         Tier::None => {
