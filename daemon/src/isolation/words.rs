@@ -155,6 +155,11 @@ pub fn not_held(tier: Tier, findings: &Findings) -> Vec<MissingFeature> {
                 "there are no pseudo terminals: those of the daemon's user would be in reach",
                 "the tier full has its own",
             ),
+            entry(
+                "file modes",
+                "nobody can change modes, owners or times of files, so git init and others fail",
+                "the tier full lets them",
+            ),
             entry("network", "there is none: network \"host\" cannot be had", stronger),
         ],
         Tier::None => {
