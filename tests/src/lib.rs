@@ -6,8 +6,10 @@ pub mod attack;
 pub mod life;
 pub mod processes;
 mod started;
+pub mod userns;
 pub mod wire;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -86,6 +88,7 @@ pub struct TestDaemon {
     /// The tier of its sandboxes, as it says.
     pub tier: Tier,
     family: Family,
+    wrapper: Vec<String>,
     arguments: Vec<String>,
     child: Child,
 }
@@ -108,13 +111,21 @@ impl TestDaemon {
     /// The same with more arguments.
     #[track_caller]
     pub fn start_with(arguments: &[&str]) -> Self {
+        Self::start_under(&[], arguments)
+    }
+
+    /// The same as the last thing that another command does, in the same process.
+    #[track_caller]
+    pub fn start_under(wrapper: &[&str], arguments: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("noxtest.").tempdir().unwrap();
         let (socket, base) = (dir.path().join("s.sock"), dir.path().join("base"));
         fs::create_dir(&base).unwrap();
-        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        let child = spawn(dir.path(), &socket, &base, &arguments);
+        let [wrapper, arguments]: [Vec<String>; 2] =
+            [wrapper, arguments].map(|list| list.iter().map(|a| (*a).to_owned()).collect());
+        let child = spawn(dir.path(), &socket, &base, &wrapper, &arguments);
         let family = Family::new(dir.path());
-        let mut daemon = Self { dir, socket, base, tier: Tier::None, family, arguments, child };
+        let tier = Tier::None;
+        let mut daemon = Self { dir, socket, base, tier, family, wrapper, arguments, child };
         daemon.wait_until_it_answers();
         daemon
     }
@@ -178,7 +189,8 @@ impl TestDaemon {
     /// Starts it again after it ended, with the same socket, base directory and arguments.
     #[track_caller]
     pub fn start_again(&mut self) {
-        self.child = spawn(self.dir.path(), &self.socket, &self.base, &self.arguments);
+        let Self { dir, socket, base, wrapper, arguments, .. } = &*self;
+        self.child = spawn(dir.path(), socket, base, wrapper, arguments);
         self.wait_until_it_answers();
     }
 
@@ -186,7 +198,8 @@ impl TestDaemon {
     #[track_caller]
     pub fn fails_to_start(&self) -> String {
         let mut command = noxrunnerd(self.dir.path(), &self.socket, &self.base);
-        let output = run(command.args(&self.arguments));
+        command.args(&self.arguments);
+        let output = run(&mut under(&self.wrapper, command));
         assert!(!output.status.success(), "it started: {output:?}");
         text(&output.stderr)
     }
@@ -339,17 +352,29 @@ pub fn noxrunnerd(dir: &Path, socket: &Path, base: &Path) -> Command {
     command
 }
 
-fn spawn(dir: &Path, socket: &Path, base: &Path, arguments: &[String]) -> Child {
+/// The command as what another one does in the end.
+pub fn under<S: AsRef<OsStr>>(wrapper: &[S], command: Command) -> Command {
+    let Some((program, arguments)) = wrapper.split_first() else { return command };
+    let mut wrapped = Command::new(program);
+    wrapped.args(arguments).arg(command.get_program()).args(command.get_args());
+    wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    wrapped.stdin(Stdio::null());
+    wrapped
+}
+
+fn spawn(
+    dir: &Path,
+    socket: &Path,
+    base: &Path,
+    wrapper: &[String],
+    arguments: &[String],
+) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
     let says_level = arguments.iter().any(|a| a == "--log-level");
     let level: &[&str] = if says_level { &[] } else { &["--log-level", "debug"] };
-    noxrunnerd(dir, socket, base)
-        .args(level)
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+    let mut command = noxrunnerd(dir, socket, base);
+    command.args(level).args(arguments);
+    under(wrapper, command).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 /// The params of an exec with nothing special about it.

@@ -19,17 +19,10 @@ const KNOWN: ABI = ABI::V6;
 /// Where everything may be done.
 pub(crate) const OPEN: &[&CStr] = &[c"/workspace", c"/home/nox", c"/tmp", c"/dev/shm"];
 
-/// Devices of the host that may be written, too. In a mount tree of its own there are no others.
-pub(crate) const DEVICES: &[&CStr] = &[
-    c"/dev/null",
-    c"/dev/zero",
-    c"/dev/full",
-    c"/dev/random",
-    c"/dev/urandom",
-    c"/dev/tty",
-    c"/dev/ptmx",
-    c"/dev/pts",
-];
+/// Devices of the host that may be written, too. Not its pseudo terminals: among those are the
+/// ones that the user sits at.
+pub(crate) const DEVICES: &[&CStr] =
+    &[c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"];
 
 /// The rules of a process that has none of its own yet.
 pub(crate) struct Rules(RulesetCreated);

@@ -42,6 +42,7 @@ impl Filter {
         );
         denied.insert(libc::SYS_personality, vec![rule(&[(0, Ne, 0), (0, Ne, 0xffff_ffff)])?]);
         denied.insert(libc::SYS_socket, sockets()?);
+        denied.insert(libc::SYS_socketpair, vec![arg(0, Ne, word(libc::AF_UNIX))?]);
         if layers == Layers::Landlock {
             without_a_mount_tree(&mut denied)?;
         }
@@ -251,14 +252,35 @@ fn without_a_mount_tree(denied: &mut Rules) -> Result<(), Errno> {
         libc::SYS_futimesat,
     ]);
     denied.extend(calls.into_iter().map(|call| (call, Vec::new())));
-    // Limits of the host's processes.
-    denied.insert(libc::SYS_prlimit64, vec![rule(&[(0, Ne, 0)])?]);
+    // Limits, places in the queue and processors of others: the user's own processes on the host
+    // are no more foreign to the kernel here than a command's own children.
+    for call in [
+        libc::SYS_prlimit64,
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+    ] {
+        denied.insert(call, vec![arg(0, Ne, 0)?]);
+    }
+    denied.insert(libc::SYS_setpriority, vec![arg(0, Ne, PRIO_PROCESS)?, arg(1, Ne, 0)?]);
+    denied.insert(libc::SYS_ioprio_set, vec![arg(0, Ne, IOPRIO_WHO_PROCESS)?, arg(1, Ne, 0)?]);
+    // Of a pair, too, a datagram socket sends to any address: to path sockets of the host. A raw
+    // one is another name for it (unix(7)).
+    let pairs = denied.entry(libc::SYS_socketpair).or_default();
+    for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+        pairs.push(arg(1, MaskedEq(TYPE), word(kind))?);
+    }
     let ioctls = denied.entry(libc::SYS_ioctl).or_default();
     for request in [FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR] {
         ioctls.push(arg(1, Eq, request)?);
     }
     Ok(())
 }
+
+/// From linux/resource.h and linux/ioprio.h.
+const PRIO_PROCESS: u64 = 0;
+const IOPRIO_WHO_PROCESS: u64 = 1;
 
 /// From linux/fs.h.
 const FS_IOC_SETFLAGS: u64 = 0x4008_6602;

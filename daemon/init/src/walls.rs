@@ -171,7 +171,8 @@ fn restrict_in_root() -> Result<(), Errno> {
 }
 
 fn restrict_on_host(directory: &CStr, readable: &[CString]) -> Result<(), Errno> {
-    let mut rules = Rules::new()?.write(c"/proc")?;
+    // Not to be written: other processes of the user are in it.
+    let mut rules = Rules::new()?.read(c"/proc")?;
     for path in readable {
         rules = rules.read_if_there(path)?;
     }

@@ -150,6 +150,16 @@ pub fn not_held(tier: Tier, findings: &Findings) -> Vec<MissingFeature> {
                 stronger,
             ),
             entry("tracking", "code that attacks its own init can outlive its sandbox", stronger),
+            entry(
+                "terminals",
+                "there are no pseudo terminals: those of the daemon's user would be in reach",
+                "the tier full has its own",
+            ),
+            entry(
+                "file modes",
+                "nobody can change modes, owners or times of files, so git init and others fail",
+                "the tier full lets them",
+            ),
             entry("network", "there is none: network \"host\" cannot be had", stronger),
         ],
         Tier::None => {
