@@ -109,8 +109,8 @@ fn become_host_user(host_id: Option<u32>) -> Result<(), Failed> {
         .map_err(at(SetupStep::Identity))
 }
 
-/// Makes the outer user known inside under [`INSIDE`]. A process may map its own
-/// user without help as long as nobody may trace it, which the parent's change of user made so.
+/// Makes the outer user known inside under [`INSIDE`]. A process may map its own user without help;
+/// to open its own maps it has to be dumpable (proc(5)), which it is not after a change of user.
 fn become_sandbox_user(outside: (u32, u32)) -> Result<(), Failed> {
     prctl::set_dumpable(true).map_err(at(SetupStep::IdMaps))?;
     map_ids((INSIDE, outside.0), (INSIDE, outside.1)).map_err(at(SetupStep::IdMaps))?;

@@ -125,7 +125,13 @@ pub fn not_probed() -> MissingFeature {
 /// A tier that the probe promised and that could not be had all the same.
 pub fn not_prepared(tier: Tier, failure: &PrepareFailure, facts: &HostFacts) -> MissingFeature {
     let why = EngineError::Prepare(*failure).to_string();
-    entry(&format!("tier {tier}"), why, namespaces(facts))
+    let mend = match failure {
+        PrepareFailure::Silent => "the machine may be too busy: start the daemon again",
+        PrepareFailure::Ground(..) | PrepareFailure::Spawn(..) | PrepareFailure::Setup(..) => {
+            namespaces(facts)
+        }
+    };
+    entry(&format!("tier {tier}"), why, mend)
 }
 
 /// What a tier does not hold by its nature.
