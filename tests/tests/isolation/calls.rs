@@ -175,6 +175,10 @@ fn sockets_are_of_few_families() {
             }
         }
     }
+    // Pairs are of one family.
+    assert_eq!(inside(&daemon, "s", "socket.socketpair(1, 2)"), "ok");
+    assert_eq!(outside("socket.socketpair(2, 1)"), "ENOTSUP");
+    assert_eq!(inside(&daemon, "s", "socket.socketpair(2, 1)"), "EPERM");
     // AF_PACKET is in every kernel.
     assert!(refused.contains(&17), "{refused:?}");
     denied(

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
 use noxrunner_tests::attack::inside;
-use noxrunner_tests::{Tier, exec_params};
+use noxrunner_tests::{TestDaemon, Tier, exec_params};
 use tempfile::TempDir;
 
 use super::{denied, landlock, of_tier, open_to};
@@ -163,6 +163,32 @@ fn tools_of_the_system_run() {
     }
     let devices = "head -c 1 /dev/zero /dev/urandom > /dev/null; echo x > /dev/stderr";
     assert_eq!(daemon.sh("s", devices).exit_code, 0);
+}
+
+#[test]
+fn toolchains_in_a_home_run_and_the_secrets_beside_them_stay_shut() {
+    // Not in /tmp, which is nobody's home.
+    let home = tempfile::Builder::new().prefix("noxtest.").tempdir_in("/var/tmp").unwrap();
+    let put = |name: &str, content: &str, mode: u32| {
+        let file = home.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, content).unwrap();
+        open_to(&file, mode);
+    };
+    put(".local/bin/noxtest-mine", "#!/bin/sh\necho mine\n", 0o755);
+    put(".ssh/id_ed25519", "secret", 0o644);
+    open_to(home.path(), 0o755);
+    let path = format!("PATH={}/.local/bin:/usr/bin:/bin", home.path().display());
+    let home_is = format!("HOME={}", home.path().display());
+    let secret = format!("open({:?}).read()", home.path().join(".ssh/id_ed25519"));
+    for (tier, want) in [(Tier::Landlock, "EACCES"), (Tier::None, "ok")] {
+        let environment = ["/usr/bin/env", home_is.as_str(), path.as_str()];
+        let daemon = TestDaemon::start_under(&environment, &["--isolation", tier.name()]);
+        open_to(daemon.dir.path(), 0o711);
+        daemon.create("s");
+        assert_eq!(daemon.exec("s", &["noxtest-mine"]).stdout, "mine\n", "{tier}");
+        assert_eq!(inside(&daemon, "s", &secret), want, "{tier}");
+    }
 }
 
 #[test]
