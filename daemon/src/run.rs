@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,6 +137,14 @@ pub async fn assemble(
     warning::at_start(&user, &isolation, config.log_format);
     if has_mount_tree {
         rootfs.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    } else if uids.is_some()
+        && let Some(shut) = shut_to_others(&config.base_dir)
+    {
+        tracing::warn!(
+            "sandboxes have users of their own and cannot reach their directories through {}: \
+             chmod o+x it, or choose another --base-dir",
+            shut.display()
+        );
     }
     Ok(Arc::new(Daemon {
         host: HostEnvironment::pick(var, &user, policy.env_passthrough(), tools),
@@ -152,6 +161,12 @@ pub async fn assemble(
         stop: watch::Sender::new(false),
         config,
     }))
+}
+
+/// The directory on the way, if any, that only its owner and group may pass through.
+fn shut_to_others(path: &Path) -> Option<&Path> {
+    let passes = |dir: &Path| dir.metadata().is_ok_and(|meta| meta.mode() & 0o001 != 0);
+    path.ancestors().find(|dir| !passes(dir))
 }
 
 /// Watches over everything that is no client: time, signals, the zygote. Ends
@@ -244,5 +259,28 @@ fn raise_descriptor_limit() {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         tracing::warn!(%error, "cannot raise the limit of open files: fewer sandboxes fit");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_that_others_may_not_take_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+                .unwrap();
+        };
+        mode(&inner, 0o711);
+        mode(dir.path(), 0o700);
+        assert_eq!(shut_to_others(&inner), Some(dir.path()));
+        mode(dir.path(), 0o711);
+        assert_ne!(shut_to_others(&inner), Some(dir.path()));
+        mode(&inner, 0o700);
+        assert_eq!(shut_to_others(&inner), Some(inner.as_path()));
     }
 }
