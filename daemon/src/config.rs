@@ -40,7 +40,7 @@ pub struct Config {
     pub idle_exit: Option<Duration>,
 
     /// User ids of sandboxes, one each, where the daemon is root's
-    #[arg(long, value_name = "FIRST-LAST", default_value = "1879048192-2147483646")]
+    #[arg(long, value_name = "FIRST-LAST", default_value = "1879048192-2147352575")]
     pub sandbox_uids: UidRange,
 
     /// Remove sandbox directories without a manifest that nobody used for this long

@@ -22,7 +22,7 @@ pub struct UidRange {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRange {
     /// It is not two numbers.
-    #[error("write the first and the last user id, as in 1879048192-2147483646")]
+    #[error("write the first and the last user id, as in 1879048192-2147352575")]
     Malformed,
     /// It has no number in it.
     #[error("the first user id, {0}, is above the last, {1}")]
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn ranges_that_make_sense() {
-        for text in ["1879048192-2147483646", "1000-1000", "1-65533", "65536-4294967294"] {
+        for text in ["1879048192-2147352575", "1000-1000", "1-65533", "65536-4294967294"] {
             assert_eq!(text.parse::<UidRange>().unwrap().to_string(), text);
         }
         for (text, error) in [
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn this_process_has_the_numbers_that_proc_says() {
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
-        let range: UidRange = "1879048192-2147483646".parse().unwrap();
+        let range: UidRange = "1879048192-2147352575".parse().unwrap();
         assert_eq!(range.check_mapped().is_ok(), range.check_map("user", &map).is_ok());
     }
 }
