@@ -186,7 +186,11 @@ impl Daemon {
         let (dir, changed) = joined(making.await)??;
         self.rebuild(changed).await;
         let now = Moment::now();
-        let network = params.network.unwrap_or(self.policy.network_default());
+        let network = match self.isolation.tier {
+            // There is no other; who asked for one was told.
+            Tier::Landlock => Network::None,
+            Tier::Full | Tier::None => params.network.unwrap_or(self.policy.network_default()),
+        };
         let settings = Settings::new(params, network, now);
         let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, settings));
         let (saved, init) = tokio::join!(save(&sandbox), sandbox.init(&self.engine));
@@ -291,6 +295,12 @@ impl Daemon {
             tracing::warn!(path = %path.display(), %why, "left a directory alone");
         }
         for sandbox in adopted {
+            let network = sandbox.settings().network;
+            if !self.policy.network_allowed(self.uid == 0).contains(&network) {
+                // The policy may have changed since it was made.
+                tracing::warn!(session = %sandbox.key.id, "the policy does not allow its network any more");
+                sandbox.change(|settings| settings.network = Network::None);
+            }
             let dir = sandbox.dir.path().display().to_string();
             match self.registry.entry(&sandbox.key, |_| ()).await {
                 Entry::Vacant(place) => {

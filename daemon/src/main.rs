@@ -45,6 +45,8 @@ fn start(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     logging::start(config.log_format, config.log_level);
     // Before the runtime has threads: only a process with one can fork safely.
     let zygote = noxrunner_init::start()?;
+    // One thread: what it does between two system calls is little, and each task that another
+    // thread would take up costs a command a wake-up. What may wait for a disk has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run::run(config, zygote))?;
     Ok(())

@@ -11,12 +11,13 @@ use noxrunner_protocol::limits;
 use noxrunner_protocol::types::{
     Cause, Denial, Encoding, ExecParams, ExecResult, Network, ResourceUsage, Tier,
 };
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::hint;
 use super::output::Captured;
 use super::supervise::{self, End, Finished, Terms};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, joined};
 use crate::engine::{EngineError, errno_text};
 use crate::error::CallError;
 use crate::policy::{
@@ -62,7 +63,16 @@ pub async fn exec(
         .map_err(|error| CallError::Invalid(format!("workdir {error}")))?;
     let mut answer = Answer::new(&params, &place, daemon.isolation.tier);
 
-    let plan = match judge(daemon, &sandbox, &params)? {
+    let judged = if daemon.scene.is_some() {
+        // Nothing but names on this machine's own disks is looked at, which is sooner done than handed on.
+        judge(daemon, &sandbox, &params)?
+    } else {
+        // Without a mount tree a link may lead to a file system that does not answer.
+        let (judging, judged_in) = (Arc::clone(daemon), Arc::clone(&sandbox));
+        let asked = Arc::clone(&params);
+        joined(spawn_blocking(move || judge(&judging, &judged_in, &asked)).await)??
+    };
+    let plan = match judged {
         Judged::Denied(denial) => return Ok(answer.denied(denial)),
         Judged::Planned(plan) => plan,
     };

@@ -121,7 +121,7 @@ fn the_hosts_network_is_there_for_who_is_given_it() {
 
 #[test]
 fn a_sandbox_keeps_its_network_over_creates_and_restarts() {
-    let (mut daemon, _policy) = with_host_network();
+    let (mut daemon, policy) = with_host_network();
     let again = |network: &str| {
         daemon.call("sandbox.create", json!({"sessionId": "h", "network": network}))
     };
@@ -134,6 +134,12 @@ fn a_sandbox_keeps_its_network_over_creates_and_restarts() {
     daemon.start_again();
     assert_eq!(inside(&daemon, "h", &tcp), "ok");
     assert_eq!(inside(&daemon, "s", &tcp), "ECONNREFUSED");
+    // What a policy does not allow any more is not kept either.
+    daemon.end_by(nix::sys::signal::Signal::SIGTERM);
+    std::fs::write(policy.path(), "network_allowed = ['none']").unwrap();
+    daemon.start_again();
+    assert_eq!(inside(&daemon, "h", &tcp), "ECONNREFUSED");
+    assert!(daemon.log().contains("does not allow its network"), "{}", daemon.log());
 }
 
 #[test]
