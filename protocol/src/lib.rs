@@ -8,11 +8,13 @@
 //! | [`ids`], [`quantity`] | values that are checked once, when they are parsed |
 //! | [`message`] | the JSON-RPC 2.0 envelope and its lines |
 //! | [`error`] | the one closed table of errors |
+//! | [`http`] | the paths of the HTTP API, and its errors |
 //! | [`limits`] | the numbers both sides keep to |
 //! | [`socket`] | where the daemon listens when nobody says otherwise |
 //! | `openrpc` | the OpenRPC document (feature `openrpc`) |
 
 pub mod error;
+pub mod http;
 pub mod ids;
 pub mod limits;
 pub mod message;

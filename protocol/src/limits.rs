@@ -35,3 +35,15 @@ pub const MAX_OUTPUT_BYTES_UTF8: u64 = 1024 * 1024;
 
 /// Most output of a stream that an answer carries as base64, in bytes before encoding.
 pub const MAX_OUTPUT_BYTES_BASE64: u64 = 4 * 1024 * 1024;
+
+/// Most bytes of a file that one answer carries as text.
+pub const MAX_READ_BYTES_UTF8: u64 = 1024 * 1024;
+
+/// Most bytes of a file that one answer carries as base64, before encoding.
+pub const MAX_READ_BYTES_BASE64: u64 = 4 * 1024 * 1024;
+
+/// Most entries that one answer lists.
+pub const MAX_LIST_ENTRIES: usize = 50_000;
+
+/// Largest archive that an answer to `file.download` carries, in bytes before encoding.
+pub const MAX_DOWNLOAD_BYTES: u64 = 11 * 1024 * 1024;

@@ -4,9 +4,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::types::{
-    CreateParams, CreateResult, DaemonInfo, Deleted, ExecParams, ExecResult, Health, NoParams,
-    PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList, SandboxRef, Shutdown,
-    Touched,
+    CreateParams, CreateResult, DaemonInfo, Deleted, DownloadParams, DownloadResult, ExecParams,
+    ExecResult, FileChanged, FileContent, FileList, FileMkdirParams, FilePathParams,
+    FileReadParams, FileRemoveParams, FileRenameParams, FileStat, FileWriteParams, FileWritten,
+    Health, NoParams, PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList,
+    SandboxRef, Shutdown, Touched, UploadParams, UploadResult,
 };
 
 /// A method that a client can call.
@@ -63,6 +65,24 @@ methods! {
         "Kills what runs in a sandbox and removes it with its files.";
     SandboxExec = "sandbox.exec" (ExecParams) -> ExecResult,
         "Runs a command in a sandbox to its end.";
+    FileRead = "file.read" (FileReadParams) -> FileContent,
+        "Reads a file, or a range of it.";
+    FileWrite = "file.write" (FileWriteParams) -> FileWritten,
+        "Writes a file whole, or adds to it.";
+    FileListAll = "file.list" (FilePathParams) -> FileList,
+        "Lists a directory.";
+    FileStatOne = "file.stat" (FilePathParams) -> FileStat,
+        "Describes a file, a directory or a link.";
+    FileMkdir = "file.mkdir" (FileMkdirParams) -> FileChanged,
+        "Makes a directory.";
+    FileRemove = "file.remove" (FileRemoveParams) -> FileChanged,
+        "Removes a file, a link or a directory.";
+    FileRename = "file.rename" (FileRenameParams) -> FileChanged,
+        "Renames or moves a file, a link or a directory.";
+    FileUpload = "file.upload" (UploadParams) -> UploadResult,
+        "Unpacks a tar archive into a sandbox: all of it or nothing.";
+    FileDownload = "file.download" (DownloadParams) -> DownloadResult,
+        "Packs a directory or a file of a sandbox into a tar archive.";
     PolicyGet = "policy.get" (NoParams) -> PolicyInfo,
         "Gives the policy in force.";
     PolicyCheckOne = "policy.check" (PolicyCheckParams) -> PolicyCheck,

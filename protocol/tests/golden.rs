@@ -4,11 +4,15 @@
 use std::collections::BTreeSet;
 
 use noxrunner_protocol::RpcError;
+use noxrunner_protocol::http::HttpError;
 use noxrunner_protocol::types::{
-    Cause, CommandScope, CreateParams, CreateResult, DaemonInfo, Deleted, Denial, Encoding,
-    EnforcedBy, ExecParams, ExecResult, Health, Isolation, Lease, LimitName, LimitStatus, ListMode,
-    MissingFeature, Network, PolicyCheck, PolicyCheckParams, PolicyInfo, ResourceUsage,
-    SandboxInfo, SandboxList, SandboxRef, SandboxState, SettingGap, Shutdown, Tier, Touched, Usage,
+    Cause, CommandScope, CreateParams, CreateResult, DaemonInfo, Deleted, Denial, DownloadParams,
+    DownloadResult, Encoding, EnforcedBy, ExecParams, ExecResult, FileChanged, FileContent,
+    FileEntry, FileList, FileMkdirParams, FilePathParams, FileReadParams, FileRemoveParams,
+    FileRenameParams, FileStat, FileType, FileWriteParams, FileWritten, Health, Isolation, Lease,
+    LimitName, LimitStatus, ListMode, MissingFeature, Network, PolicyCheck, PolicyCheckParams,
+    PolicyInfo, ResourceUsage, SandboxInfo, SandboxList, SandboxRef, SandboxState, SettingGap,
+    Shutdown, Tier, Touched, UploadParams, UploadResult, Usage,
 };
 use serde_json::Value;
 
@@ -61,6 +65,23 @@ golden! {
     sandbox_list: SandboxList,
     touched: Touched,
     deleted: Deleted,
+    file_read_params: FileReadParams,
+    file_content: FileContent,
+    file_write_params: FileWriteParams,
+    file_written: FileWritten,
+    file_path_params: FilePathParams,
+    file_entry: FileEntry,
+    file_list: FileList,
+    file_stat: FileStat,
+    file_mkdir_params: FileMkdirParams,
+    file_remove_params: FileRemoveParams,
+    file_rename_params: FileRenameParams,
+    file_changed: FileChanged,
+    upload_params: UploadParams,
+    upload_result: UploadResult,
+    download_params: DownloadParams,
+    download_result: DownloadResult,
+    http_error: HttpError,
 }
 
 /// Every name of every enumeration, as it is spelled on the wire.
@@ -92,6 +113,11 @@ fn names_are_spelled_as_clients_know_them() {
     use SandboxState::{Creating, Deleting, Ready};
     spelled(&[Creating, Ready, Deleting], "creating ready deleting");
     spelled(&[CommandScope::Everywhere, CommandScope::Direct], "everywhere direct");
+    use FileType::{BlockDevice, CharDevice, Directory, Fifo, File, Socket, Symlink};
+    spelled(
+        &[File, Directory, Symlink, Fifo, Socket, CharDevice, BlockDevice],
+        "file directory symlink fifo socket charDevice blockDevice",
+    );
     spelled(&[ListMode::Block, ListMode::Allow], "block allow");
 }
 

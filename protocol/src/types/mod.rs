@@ -8,12 +8,18 @@
 
 mod daemon;
 mod exec;
+mod file;
 mod isolation;
 mod policy;
 mod sandbox;
 
 pub use daemon::{DaemonInfo, Health, Shutdown};
 pub use exec::{Cause, Denial, Encoding, ExecParams, ExecResult, ResourceUsage};
+pub use file::{
+    DownloadParams, DownloadResult, FileChanged, FileContent, FileEntry, FileList, FileMkdirParams,
+    FilePathParams, FileReadParams, FileRemoveParams, FileRenameParams, FileStat, FileType,
+    FileWriteParams, FileWritten, UploadParams, UploadResult,
+};
 pub use isolation::{Isolation, MissingFeature, Tier};
 pub use policy::{CommandScope, ListMode, PolicyCheck, PolicyCheckParams, PolicyInfo, SettingGap};
 pub use sandbox::{

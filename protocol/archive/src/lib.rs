@@ -1,0 +1,23 @@
+//! Tar archives of directory trees, in and out, for both sides of the wire: what the daemon
+//! does with an archive of a client's, `noxctl` does with one of a daemon's, and neither
+//! trusts who sent it.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `stage` | unpacks a stream into an empty directory that nobody else can reach |
+//! | `merge` | moves what was staged into a tree that somebody may be changing |
+//! | `pack` | packs a tree that somebody may be changing |
+//!
+//! An archive is never unpacked in place. [`stage`] has seen all of it, to its last checksum,
+//! before [`merge`] touches the destination; what fails before leaves nothing there.
+
+mod merge;
+mod pack;
+mod stage;
+
+pub use merge::{MergeError, merge};
+pub use pack::{PackError, Packed, Packer, Tree};
+pub use stage::{Limits, Report, Rules, StageError, stage, stays_beneath};
+
+/// How many directories deep a tree may be.
+pub const MAX_DEPTH: usize = 256;
