@@ -40,6 +40,14 @@ pub fn rfc3339(time: SystemTime) -> String {
     )
 }
 
+/// The same to the nanosecond, as file systems count.
+pub fn rfc3339_nanos(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(
+        |_| "9999-12-31T23:59:59.999999999Z".to_owned(),
+        |t| t.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(),
+    )
+}
+
 /// Milliseconds since 1970; 0 before.
 pub fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();

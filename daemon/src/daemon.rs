@@ -20,12 +20,14 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::CallError;
+use crate::files::work::Workers;
 use crate::policy::{HostDirError, PathUse, Policy, RootNames, decide};
 use crate::rootfs::Rootfs;
 use crate::sandbox::adopt::{self, Rule, Sweep};
 use crate::sandbox::dir::SandboxDir;
+use crate::sandbox::environment::HostEnvironment;
 use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
-use crate::sandbox::{Base, HostEnvironment, Key, Sandbox, Settings};
+use crate::sandbox::{Base, Key, Sandbox, Settings};
 use crate::scene::Scene;
 use crate::uids::Uids;
 
@@ -54,6 +56,8 @@ pub struct Daemon {
     pub policy: Policy,
     /// What commands see of its own environment.
     pub host: HostEnvironment,
+    /// The threads for file operations.
+    pub workers: Workers,
     /// How many clients are connected.
     pub connections: watch::Sender<usize>,
     /// True once it is to end.

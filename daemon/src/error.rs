@@ -1,14 +1,17 @@
 //! What can go wrong with a call, and the one place that says it to clients.
 
+mod files;
+
 use std::io;
 
 use noxrunner_protocol::types::Network;
 use noxrunner_protocol::{ErrorKind, RpcError, SessionId};
 
 use crate::engine::EngineError;
+use crate::files::FileError;
+use crate::policy::HostDirError;
 use crate::sandbox::plan::PlanError;
 use crate::sandbox::registry::LookupError;
-use crate::sandbox::workdir::WorkdirError;
 use crate::tree::TreeError;
 use crate::uids::UidError;
 
@@ -39,6 +42,9 @@ pub enum CallError {
     /// The command's directory cannot be used.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A file operation was not carried out.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Init or zygote failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -60,6 +66,10 @@ impl CallError {
     pub(crate) fn lookup(id: &SessionId) -> impl Fn(LookupError) -> Self {
         move |why| Self::Lookup(id.to_string(), why)
     }
+
+    pub(crate) fn names(why: HostDirError) -> Self {
+        Self::Invalid(why.to_string())
+    }
 }
 
 impl From<CallError> for RpcError {
@@ -73,6 +83,7 @@ impl From<CallError> for RpcError {
                 (ErrorKind::Conflict, "call as the user who owns the one you mean")
             }
             CallError::Invalid(_) => (ErrorKind::InvalidArgument, ""),
+            CallError::File(error) => files::kind_and_hint(&error),
             CallError::Unsupported(_) => {
                 (ErrorKind::Unsupported, "health lists what this daemon cannot do")
             }
@@ -86,13 +97,8 @@ impl From<CallError> for RpcError {
             CallError::Unauthorized(_) => {
                 (ErrorKind::Unauthorized, "ask the user who runs the daemon, or root")
             }
-            CallError::Plan(PlanError::Workdir(WorkdirError::NotADirectory(_))) => {
-                (ErrorKind::Conflict, "name a directory, or one that does not exist yet")
-            }
-            CallError::Plan(PlanError::Workdir(WorkdirError::LeadsOut(_))) => {
-                (ErrorKind::PathDenied, "name a directory inside the sandbox")
-            }
-            CallError::Plan(PlanError::Workdir(WorkdirError::Os(..)) | PlanError::Name(_)) => {
+            CallError::Plan(PlanError::Workdir(error)) => files::kind_and_hint(&error),
+            CallError::Plan(PlanError::Name(_)) => {
                 (ErrorKind::Internal, "the daemon's log says more")
             }
             CallError::Engine(

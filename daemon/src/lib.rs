@@ -10,6 +10,7 @@
 //! | [`rootfs`] | what sandboxes see beside their own places |
 //! | [`sandbox`] | where sandboxes live, how long, and what is in them |
 //! | [`exec`] | running commands, from a request to its answer |
+//! | [`files`] | files of sandboxes, from outside |
 //! | [`engine`] | zygote and inits, by way of the crate `noxrunner-init` |
 //! | [`isolation`] | how strongly sandboxes are isolated here |
 //! | [`scene`] | keeps what sandboxes see as the host has it |
@@ -29,6 +30,7 @@ pub mod daemon;
 pub mod engine;
 pub mod error;
 pub mod exec;
+pub mod files;
 pub mod isolation;
 pub mod lock;
 pub mod logging;

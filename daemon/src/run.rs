@@ -20,12 +20,13 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::daemon::{Daemon, preparation};
 use crate::engine::Engine;
+use crate::files::work::Workers;
 use crate::isolation::IsolationError;
 use crate::lock::{BaseLock, LockError};
 use crate::policy::{Policy, PolicyFileError};
 use crate::rootfs::{Inputs, RootfsError};
+use crate::sandbox::environment::{DEFAULT_PATH, HostEnvironment};
 use crate::sandbox::registry::Registry;
-use crate::sandbox::{DEFAULT_PATH, HostEnvironment};
 use crate::scene::Scene;
 use crate::serve::listen::{self, ListenError};
 use crate::serve::{self, handlers};
@@ -157,6 +158,7 @@ pub async fn assemble(
         engine,
         isolation,
         policy,
+        workers: Workers::default(),
         connections: watch::Sender::new(0),
         stop: watch::Sender::new(false),
         config,

@@ -13,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 
 use nix::errno::Errno;
 
+pub(crate) use directory::{Listing, time_of};
 pub use remove::{REMOVE_PATIENCE, remove_tree};
 pub use survey::{TreeUsage, newest_mtime, usage};
 

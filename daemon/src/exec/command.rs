@@ -143,7 +143,7 @@ fn check(params: &mut ExecParams) -> Result<Option<Vec<u8>>, CallError> {
 }
 
 fn names(daemon: &Daemon, sandbox: &Sandbox) -> Result<RootNames, CallError> {
-    daemon.names(sandbox.dir.path()).map_err(|e| CallError::Invalid(e.to_string()))
+    daemon.names(sandbox.dir.path()).map_err(CallError::names)
 }
 
 /// Asks policy and plans what it approves. Touches the disk.

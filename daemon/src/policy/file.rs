@@ -9,6 +9,8 @@
 //! expose = ["~/venv", "/srv/x"]  # what sandboxes see read-only beside the system
 //! network_allowed = ["none"]     # networks that a sandbox may ask for
 //! network_default = "none"       # the one for who does not ask
+//! max_upload = "8Gi"             # bytes that one archive may unpack to
+//! keep_free = "512Mi"            # bytes that an upload leaves free on the disk
 //! ```
 
 mod problem;
@@ -18,6 +20,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use noxrunner_protocol::quantity::Quantity;
 use noxrunner_protocol::types::{CommandScope, Network};
 use toml::{Table, Value};
 
@@ -36,8 +39,20 @@ const ENV_PASSTHROUGH: &str = "env_passthrough";
 const EXPOSE: &str = "expose";
 const NETWORK_ALLOWED: &str = "network_allowed";
 const NETWORK_DEFAULT: &str = "network_default";
-const KEYS: [&str; 8] =
-    [COMMANDS, BLOCK, ALSO_BLOCK, ALLOW, ENV_PASSTHROUGH, EXPOSE, NETWORK_ALLOWED, NETWORK_DEFAULT];
+const MAX_UPLOAD: &str = "max_upload";
+const KEEP_FREE: &str = "keep_free";
+const KEYS: [&str; 10] = [
+    COMMANDS,
+    BLOCK,
+    ALSO_BLOCK,
+    ALLOW,
+    ENV_PASSTHROUGH,
+    EXPOSE,
+    NETWORK_ALLOWED,
+    NETWORK_DEFAULT,
+    MAX_UPLOAD,
+    KEEP_FREE,
+];
 
 impl Policy {
     /// Reads a policy file. What it leaves out depends on whether the daemon runs as root.
@@ -114,6 +129,8 @@ fn parse(text: &str, is_root: bool) -> Result<Policy, PolicyFileProblem> {
         expose: expose(&table)?,
         network_allowed,
         network_default,
+        max_upload: bytes(&table, MAX_UPLOAD)?.unwrap_or(super::MAX_UPLOAD),
+        keep_free: bytes(&table, KEEP_FREE)?.unwrap_or(super::KEEP_FREE),
     })
 }
 
@@ -166,6 +183,19 @@ fn network(key: &'static str, word: &str) -> Result<Network, PolicyFileProblem> 
         "host" => Ok(Network::Host),
         other => Err(PolicyFileProblem::UnknownNetwork { key, value: other.to_owned() }),
     }
+}
+
+/// An amount of bytes, as Kubernetes writes them.
+fn bytes(table: &Table, key: &'static str) -> Result<Option<u64>, PolicyFileProblem> {
+    let Some(value) = table.get(key) else { return Ok(None) };
+    let text = value.as_str().ok_or(PolicyFileProblem::WrongType {
+        key,
+        want: "a quantity in quotes, as in \"8Gi\"",
+        found: value.type_str(),
+    })?;
+    let quantity: Quantity =
+        text.parse().map_err(|why| PolicyFileProblem::BadQuantity { key, why })?;
+    Ok(Some(u64::try_from(quantity.units()).unwrap_or(u64::MAX)))
 }
 
 fn scope(table: &Table) -> Result<CommandScope, PolicyFileProblem> {

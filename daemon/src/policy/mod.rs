@@ -24,6 +24,7 @@ pub mod rules;
 
 use std::path::PathBuf;
 
+use crate::files::archive::Limits;
 use noxrunner_protocol::types::{CommandScope, ListMode, Network, PolicyInfo, SettingGap};
 
 pub use approve::{Approved, CommandRequest, Refusal, check_env, check_path, check_words};
@@ -32,6 +33,15 @@ pub use file::{PolicyFileError, PolicyFileProblem};
 pub use path::{HostDirError, Inside, PathError, PathUse, Root, RootNames, decide};
 pub use resolve::{Shown, View};
 use rules::{DEFAULT_BLOCK, Rule};
+
+/// Bytes that an archive may unpack to where the file says nothing: 8 GiB.
+const MAX_UPLOAD: u64 = 8 << 30;
+
+/// Bytes that an upload leaves free where the file says nothing: 512 MiB.
+const KEEP_FREE: u64 = 512 << 20;
+
+/// Most members of an archive: more than any tree of sources, and few enough to be counted in minutes.
+const MAX_MEMBERS: u64 = 1_000_000;
 
 /// What may run in the sandboxes of this daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +54,10 @@ pub struct Policy {
     /// Where the file says it; otherwise it depends on who the daemon is.
     network_allowed: Option<Vec<Network>>,
     network_default: Network,
+    /// In bytes.
+    max_upload: u64,
+    /// In bytes.
+    keep_free: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +81,8 @@ impl Policy {
             expose: Vec::new(),
             network_allowed: None,
             network_default: Network::None,
+            max_upload: MAX_UPLOAD,
+            keep_free: KEEP_FREE,
         }
     }
 
@@ -90,6 +106,11 @@ impl Policy {
     /// The network of a sandbox that does not ask for one.
     pub fn network_default(&self) -> Network {
         self.network_default
+    }
+
+    /// What an uploaded archive may bring.
+    pub fn upload_limits(&self) -> Limits {
+        Limits { bytes: self.max_upload, members: MAX_MEMBERS, keep_free: self.keep_free }
     }
 
     /// The policy as `policy.get` tells it, of a daemon that runs as root or not.
@@ -117,6 +138,8 @@ impl Policy {
             expose: self.expose.iter().map(|p| p.to_string_lossy().into_owned()).collect(),
             network_allowed: self.network_allowed(is_root).to_vec(),
             network_default: self.network_default,
+            max_upload_bytes: self.max_upload,
+            keep_free_bytes: self.keep_free,
             not_enforced,
         }
     }

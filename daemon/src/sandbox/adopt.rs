@@ -18,6 +18,7 @@ use super::dir::{self, SandboxDir};
 use super::manifest::{Manifest, ManifestError};
 use super::{Base, Sandbox};
 use crate::clock::Moment;
+use crate::files::staging;
 use crate::policy::Root;
 use crate::tree;
 use crate::uids::{HostUid, Uids};
@@ -142,6 +143,10 @@ pub fn sweep(base: &Base<'_>, now: Moment, rule: Rule) -> io::Result<Sweep> {
                 if let Err(error) = dir.set_mode(base.reachable) {
                     sweep.reports.push((path, format!("its mode cannot be set: {error}")));
                     continue;
+                }
+                if let Err(error) = staging::clear(dir.fd()) {
+                    // What its predecessor was killed over. In nobody's way.
+                    sweep.reports.push((path, format!("of an upload, something stays: {error}")));
                 }
                 let settings = manifest.settings(now);
                 let created_at = manifest.created_at();

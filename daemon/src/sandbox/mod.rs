@@ -4,20 +4,21 @@
 //! |---|---|
 //! | [`registry`] | every sandbox by owner and session id, and its state |
 //! | [`dir`] | the directory: made, locked, removed |
+//! | [`environment`] | the variables that its commands begin with |
+//! | [`gate`] | who is inside its files |
 //! | [`manifest`] | what outlives the daemon |
 //! | [`adopt`] | what an earlier daemon, or the Python tool, left behind |
 //! | [`plan`] | what policy approved, turned into what init runs |
-//! | [`workdir`] | the directory a command runs in |
 
 pub mod adopt;
 pub mod dir;
+pub mod environment;
+pub mod gate;
 pub mod manifest;
 pub mod plan;
 pub mod registry;
-pub mod workdir;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,10 +33,10 @@ use noxrunner_protocol::types::{
 
 use crate::clock::Moment;
 use crate::engine::{Engine, EngineError, Init};
-use crate::policy::Root;
 use crate::tree;
 use crate::uids::Uids;
 use dir::SandboxDir;
+use gate::Gate;
 use manifest::Manifest;
 
 /// Whose sandbox, and which.
@@ -56,6 +57,8 @@ pub struct Sandbox {
     pub dir: SandboxDir,
     /// When it was made.
     pub created_at: SystemTime,
+    /// The way into its files, for everything but its commands.
+    pub gate: Gate,
     settings: Mutex<Settings>,
     // Started by the first command that needs it where the sandbox was adopted.
     init: tokio::sync::Mutex<InitSlot>,
@@ -157,6 +160,7 @@ impl Sandbox {
             key,
             dir,
             created_at,
+            gate: Gate::default(),
             settings: Mutex::new(settings),
             init: tokio::sync::Mutex::default(),
             paper: Mutex::default(),
@@ -247,16 +251,19 @@ impl Sandbox {
             .map_or(true, |slot| slot.init.as_ref().is_some_and(|init| init.is_alive()))
     }
 
-    /// Ends everything that runs in it, waits until that is done, and lets nothing be started again.
+    /// Ends everything that runs in it or moves its files, waits until that is done, and lets nothing be started again.
     pub async fn end(&self) {
-        let init = {
-            let mut slot = self.init.lock().await;
-            slot.ended = true;
-            slot.init.take()
+        let end_init = async {
+            let init = {
+                let mut slot = self.init.lock().await;
+                slot.ended = true;
+                slot.init.take()
+            };
+            if let Some(init) = init {
+                init.end().await;
+            }
         };
-        if let Some(init) = init {
-            init.end().await;
-        }
+        tokio::join!(end_init, self.gate.close());
     }
 
     /// Counts a command for as long as the guard lives.
@@ -288,21 +295,6 @@ impl Sandbox {
         }
         usage
     }
-
-    /// The environment of its commands, before the caller adds to it.
-    pub fn environment(&self, host: &HostEnvironment) -> BTreeMap<OsString, OsString> {
-        let path = |root: Root| match host.mount_tree {
-            true => root.path().into(),
-            false => self.dir.path().join(root.host_name()).into_os_string(),
-        };
-        let mut env = host.variables.clone();
-        env.insert("HOME".into(), path(Root::Home));
-        env.insert("TMPDIR".into(), path(Root::Tmp));
-        env.insert("NOXRUNNER_SESSION".into(), self.key.id.as_str().into());
-        env.extend(host.passthrough.clone());
-        env.extend(self.lock().env.iter().map(|(k, v)| (k.into(), v.into())));
-        env
-    }
 }
 
 fn processes(init: i32) -> impl Iterator<Item = i32> {
@@ -326,57 +318,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.execs.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What commands see of the daemon's own environment.
-#[derive(Debug, Clone, Default)]
-pub struct HostEnvironment {
-    variables: BTreeMap<OsString, OsString>,
-    passthrough: BTreeMap<OsString, OsString>,
-    // Whether commands have a mount tree, in which the sandbox's places have names of their own.
-    mount_tree: bool,
-}
-
-/// What commands are called that have a mount tree, in its own /etc/passwd.
-const SANDBOX_USER: &str = "nox";
-
-/// Where programs are looked for when the daemon has no PATH: what most systems give a login.
-pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-impl HostEnvironment {
-    /// Picks from the daemon's environment what commands may see, and adds what
-    /// `passthrough` names. In a mount tree they are a user of their own, and `tools` says where things are.
-    pub fn pick(
-        get: impl Fn(&str) -> Option<OsString>,
-        user: &str,
-        passthrough: &[String],
-        tools: Option<&BTreeMap<OsString, OsString>>,
-    ) -> Self {
-        let set = |name: &str| get(name).filter(|value| !value.is_empty());
-        let path = set("PATH").map_or_else(|| DEFAULT_PATH.into(), |path| absolute_entries(&path));
-        let user = if tools.is_some() { SANDBOX_USER } else { user };
-        let mut variables = BTreeMap::from([
-            ("PATH".into(), path),
-            ("USER".into(), user.into()),
-            ("LANG".into(), set("LANG").unwrap_or_else(|| "C.UTF-8".into())),
-            // No terminal is there to be drawn on.
-            ("TERM".into(), "dumb".into()),
-        ]);
-        let named = passthrough.iter().filter_map(|name| Some((name.into(), get(name)?)));
-        variables.extend(tools.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
-        Self { variables, passthrough: named.collect(), mount_tree: tools.is_some() }
-    }
-
-    /// What commands of every sandbox see.
-    pub fn variables(&self) -> &BTreeMap<OsString, OsString> {
-        &self.variables
-    }
-}
-
-/// A PATH without the entries that would mean something else in every directory.
-fn absolute_entries(path: &std::ffi::OsStr) -> OsString {
-    let entries = std::env::split_paths(path).filter(|entry| entry.is_absolute());
-    std::env::join_paths(entries).unwrap_or_else(|_| DEFAULT_PATH.into())
 }
 
 /// The directory that sandboxes are kept in, and whose they are.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use noxrunner_init::message::Exec;
 
+use crate::files::{FileError, Places};
 use crate::policy::{Approved, RootNames};
-use crate::sandbox::workdir::{self, WorkdirError};
 use crate::sandbox::{Sandbox, dir};
 
 /// A command as an init takes it.
@@ -48,8 +48,8 @@ pub struct Plan {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The working directory cannot be used.
-    #[error(transparent)]
-    Workdir(#[from] WorkdirError),
+    #[error("the working directory {0}")]
+    Workdir(#[from] FileError),
     /// The directory's name is none.
     #[error("cannot use the working directory: {0}")]
     Name(#[from] io::Error),
@@ -62,7 +62,7 @@ pub enum PlanError {
 /// Why the working directory cannot be used.
 pub fn plan(approved: Approved, sandbox: &Sandbox, names: &RootNames) -> Result<Plan, PlanError> {
     let (argv, env, inside) = approved.into_parts();
-    let workdir_created = workdir::ensure(sandbox.dir.fd(), &inside, sandbox.host_uid())?;
+    let (_, workdir_created) = Places::of(sandbox, names).make_directory(&inside)?;
     let seen = match names.has_mount_tree() {
         true => PathBuf::from(OsString::from_vec(inside.display_path())),
         false => sandbox.dir.host_path(&inside),

@@ -15,6 +15,7 @@ use noxrunner_protocol::types::{
 };
 use tokio::task::spawn_blocking;
 
+use super::files;
 use super::rpc::{Builder, Caller, Rpc};
 use crate::clock::{Moment, rfc3339};
 use crate::daemon::{Daemon, joined};
@@ -34,13 +35,13 @@ const UNSUPPORTED: &[&str] = &[
     "sandbox.hold",
     "sandbox.forward",
     "process.*",
-    "file.*",
+    "file.watch",
     "events.*",
 ];
 
 /// All methods.
 pub fn methods(daemon: &Arc<Daemon>) -> Rpc {
-    Builder::new(Arc::clone(daemon))
+    files::add(Builder::new(Arc::clone(daemon)))
         .method::<HealthCheck, _, _>(health)
         .method::<RpcDiscover, _, _>(discover)
         .method::<SandboxCreate, _, _>(create)

@@ -8,8 +8,10 @@
 //! | [`http`] | HTTP/1.1 |
 //! | [`rpc`] | the methods; the only room that knows jsonrpsee |
 //! | [`handlers`] | verify, convert, hand off |
+//! | [`files`] | the same for files |
 //! | [`hangup`] | telling a client that is gone from one that has only finished asking |
 
+pub mod files;
 pub mod handlers;
 pub mod hangup;
 pub mod http;
@@ -106,7 +108,7 @@ impl Drop for Connected<'_> {
     }
 }
 
-async fn client(stream: UnixStream, daemon: &Daemon, rpc: &Rpc) -> io::Result<()> {
+async fn client(stream: UnixStream, daemon: &Arc<Daemon>, rpc: &Rpc) -> io::Result<()> {
     let peer = Peer::of(&stream)?;
     if !peer.may_use(daemon.uid) {
         tracing::warn!(uid = peer.uid, "refused a client of another user");
@@ -122,7 +124,7 @@ async fn client(stream: UnixStream, daemon: &Daemon, rpc: &Rpc) -> io::Result<()
         None => Ok(()),
         // HTTP methods are upper-case words; no JSON text begins with one.
         Some(byte) if byte.is_ascii_uppercase() => {
-            http::serve(stream, peer, rpc, Stop::of(daemon)).await
+            http::serve(stream, peer, daemon, rpc, Stop::of(daemon)).await
         }
         Some(_) => lines::serve(stream, peer, rpc, Stop::of(daemon)).await,
     }

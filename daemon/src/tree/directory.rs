@@ -110,7 +110,7 @@ impl Directory {
 }
 
 /// A file's time, in seconds before or after 1970 and nanoseconds after that second.
-pub(super) fn time_of(seconds: i64, nanos: i64) -> SystemTime {
+pub(crate) fn time_of(seconds: i64, nanos: i64) -> SystemTime {
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let second =
         if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
@@ -125,13 +125,13 @@ pub(super) fn hold(parent: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd>
 }
 
 /// The entries of a directory that may be changing.
-pub(super) struct Listing {
+pub(crate) struct Listing {
     dir: Dir,
     most: usize,
 }
 
 impl Listing {
-    pub(super) fn open(held: BorrowedFd<'_>) -> nix::Result<Self> {
+    pub(crate) fn open(held: BorrowedFd<'_>) -> nix::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let dir = Dir::openat(held, ".", flags, Mode::empty())?;
         let most = usize::try_from(fstat(&dir)?.st_size).unwrap_or(0).max(LEAST_ENTRIES);
@@ -141,7 +141,7 @@ impl Listing {
     /// Their names, without `.` and `..`. Ends at as many as the directory has
     /// bytes: no file system takes less than one for an entry (ext4 12, tmpfs
     /// 20), and who creates files fast enough can make readdir(3) go on for ever.
-    pub(super) fn names(&mut self) -> impl Iterator<Item = nix::Result<OsString>> {
+    pub(crate) fn names(&mut self) -> impl Iterator<Item = nix::Result<OsString>> {
         self.dir.iter().take(self.most).filter_map(|entry| match entry {
             Ok(entry) => {
                 let name = entry.file_name().to_bytes();

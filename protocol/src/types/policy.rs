@@ -60,6 +60,10 @@ pub struct PolicyInfo {
     pub network_allowed: Vec<Network>,
     /// The network of a sandbox that does not ask for one.
     pub network_default: Network,
+    /// Bytes that one uploaded archive may unpack to.
+    pub max_upload_bytes: u64,
+    /// Bytes that an upload leaves free on the file system of the sandboxes.
+    pub keep_free_bytes: u64,
     /// Settings that this daemon does not enforce in full.
     pub not_enforced: Vec<SettingGap>,
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use noxrunner_protocol::quantity::QuantityError;
 use noxrunner_protocol::types::Network;
 
 use super::{KEYS, MAX_POLICY_FILE_BYTES};
@@ -88,6 +89,14 @@ pub enum PolicyFileProblem {
     BadExpose {
         /// The entry.
         entry: String,
+    },
+    /// An amount of bytes is none.
+    #[error("`{key}`: {why}")]
+    BadQuantity {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        why: QuantityError,
     },
     /// It names a network that no sandbox can have.
     #[error("`{key}` has {value:?}: the networks are \"none\" and \"host\"")]

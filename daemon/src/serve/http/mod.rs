@@ -1,16 +1,24 @@
-//! HTTP/1.1 on the same socket: `POST /` (or `/rpc`) is JSON-RPC, `GET /healthz` says OK.
+//! HTTP/1.1 on the same socket: `POST /` (or `/rpc`) is JSON-RPC, `GET /healthz` says OK,
+//! below `/v1/` is the REST API, as far as it is built.
+
+mod answer;
+mod patience;
+mod transfer;
+mod v1;
 
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, ORIGIN};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, ORIGIN};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, http::HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use noxrunner_protocol::http::SANDBOXES;
 use noxrunner_protocol::message::Id;
 use noxrunner_protocol::{ErrorKind, RpcError, limits};
 use tokio::net::UnixStream;
@@ -19,6 +27,9 @@ use super::Stop;
 use super::hangup::hung_up;
 use super::peer::Peer;
 use super::rpc::{Rpc, error_answer};
+use crate::daemon::Daemon;
+use answer::{Answer, answer, failed, not_allowed};
+use patience::Patient;
 
 /// How long a client may take for a request's headers.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
@@ -30,20 +41,20 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) async fn serve(
     stream: UnixStream,
     peer: Peer,
+    daemon: &Arc<Daemon>,
     rpc: &Rpc,
     mut stop: Stop,
 ) -> io::Result<()> {
     let watched = stream.as_fd().try_clone_to_owned()?;
-    let service =
-        service_fn(
-            move |request| async move { Ok::<_, Infallible>(route(request, peer, rpc).await) },
-        );
+    let service = service_fn(move |request| async move {
+        Ok::<_, Infallible>(route(request, peer, daemon, rpc).await)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_PATIENCE)
         // Who closes its writing side still gets its answer; who closes all is noticed below.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(Patient::new(TokioIo::new(stream)), service);
     tokio::pin!(connection);
     tokio::select! {
         served = &mut connection => return served.map_err(io::Error::other),
@@ -55,12 +66,13 @@ pub(super) async fn serve(
     connection.await.map_err(io::Error::other)
 }
 
-type Answer = Response<Full<Bytes>>;
-
-async fn route(request: Request<Incoming>, peer: Peer, rpc: &Rpc) -> Answer {
+async fn route(request: Request<Incoming>, peer: Peer, daemon: &Arc<Daemon>, rpc: &Rpc) -> Answer {
     // No page has this socket as its origin, so any origin is a foreign one.
     if request.headers().contains_key(ORIGIN) {
         return failed(StatusCode::FORBIDDEN, "requests of web pages are refused");
+    }
+    if let Some(rest) = request.uri().path().strip_prefix(SANDBOXES).map(str::to_owned) {
+        return v1::route(request, rest, peer.uid, daemon).await;
     }
     match (request.method(), request.uri().path()) {
         (&Method::POST, "/" | "/rpc") => post(request, peer, rpc).await,
@@ -101,22 +113,4 @@ async fn post(request: Request<Incoming>, peer: Peer, rpc: &Rpc) -> Answer {
         Some(text) => answer(StatusCode::OK, "application/json", text),
         None => answer(StatusCode::NO_CONTENT, "application/json", String::new()),
     }
-}
-
-fn not_allowed(allowed: &'static str) -> Answer {
-    let mut answer =
-        failed(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is possible here"));
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    answer
-}
-
-fn failed(status: StatusCode, why: &str) -> Answer {
-    answer(status, "application/json", serde_json::json!({"error": why}).to_string())
-}
-
-fn answer(status: StatusCode, content_type: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
 }
