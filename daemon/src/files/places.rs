@@ -12,12 +12,12 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 
 use super::FileError;
 use crate::policy::{Inside, PathUse, RootNames, decide};
 use crate::sandbox::Sandbox;
-use crate::sandbox::dir::give;
+use crate::sandbox::dir::{give_held, just_made};
 
 /// Links that are followed on the way to a file; path_resolution(7) has the same number.
 const MOST_LINKS: usize = 40;
@@ -127,7 +127,10 @@ impl<'a> Places<'a> {
     /// Makes one directory in one that is held.
     pub(super) fn make(&self, parent: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> nix::Result<()> {
         mkdirat(parent, name, mode)?;
-        self.owner.map_or(Ok(()), |uid| give(parent, name, uid))
+        let made = just_made(parent, name)?;
+        // mkdir(2) takes from the mode what the daemon's umask has.
+        fchmod(&made, mode)?;
+        self.owner.map_or(Ok(()), |uid| give_held(&made, uid))
     }
 
     /// Takes hold of the directory that an entry is in or is to be in, and gives its name there.

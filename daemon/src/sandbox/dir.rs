@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -166,12 +166,27 @@ impl SandboxDir {
 /// # Errors
 /// As the file system's; `ENOTDIR` or `ELOOP` where it is no directory any more.
 pub fn give(parent: BorrowedFd<'_>, name: &OsStr, uid: u32) -> Result<(), Errno> {
+    give_held(&just_made(parent, name)?, uid)
+}
+
+/// Takes hold of a directory that was just made, or of the one that has taken its place.
+///
+/// # Errors
+/// `ENOTDIR` or `ELOOP` where it is no directory any more.
+pub fn just_made(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let dir = openat(parent, name, flags, Mode::empty())?;
-    if fstat(&dir)?.st_uid != geteuid().as_raw() {
+    openat(parent, name, flags, Mode::empty())
+}
+
+/// The same as [`give`], for one that is held.
+///
+/// # Errors
+/// As the file system's.
+pub fn give_held(dir: &OwnedFd, uid: u32) -> Result<(), Errno> {
+    if fstat(dir)?.st_uid != geteuid().as_raw() {
         return Ok(());
     }
-    fchown(&dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))
+    fchown(dir, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))
 }
 
 /// The bytes of a path as C takes them.
