@@ -127,7 +127,12 @@ fn links_may_lead_around_inside_but_not_out(daemon: TestDaemon) {
     symlink("real", workspace.join("inside")).unwrap();
     for link in ["absolute", "relative", "magic", "absolute/new", "relative/new", "loop"] {
         let (kind, message) = refused(&daemon, link);
-        assert_eq!(kind, "pathDenied", "{link}: {message}");
+        // In a mount tree, what begins with /tmp is below the sandbox's own, where this leads to nothing.
+        let to_nothing = daemon.tier == Tier::Full
+            && link.starts_with("absolute")
+            && outside.starts_with("/tmp");
+        let expected = if to_nothing { "conflict" } else { "pathDenied" };
+        assert_eq!(kind, expected, "{link}: {message}");
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     let control = pwd(&daemon, "inside");

@@ -62,7 +62,11 @@ fn link_stays(places: &Places<'_>, dest: &Inside, dir: &[u8], target: &[u8]) -> 
         return false;
     }
     let mut path = Vec::new();
-    if !target.starts_with(b"/") {
+    if target.starts_with(b"/") {
+        if !places.names.means_own(target) {
+            return false;
+        }
+    } else {
         path = dest.display_path();
         path.push(b'/');
         path.extend_from_slice(dir);

@@ -119,7 +119,7 @@ impl<'a> Places<'a> {
         }
         match self.hold_directory(inside) {
             // Its name is there: a link to nothing.
-            Err(FileError::NotFound(path)) => Err(FileError::NotADirectory(path)),
+            Err(FileError::NotFound(_)) => Err(FileError::NotADirectory(shown(inside))),
             held => Ok((held?, true)),
         }
     }
@@ -183,6 +183,9 @@ impl<'a> Places<'a> {
                 // An empty name is the link that is held (readlinkat(2)).
                 let target = readlinkat(&entry, "").map_err(lost)?;
                 let target = target.as_bytes();
+                if target.starts_with(b"/") && !self.names.means_own(target) {
+                    return Err(FileError::LeadsOut(shown(inside)));
+                }
                 let mut path = if target.starts_with(b"/") { Vec::new() } else { walked };
                 path.push(b'/');
                 path.extend_from_slice(target);

@@ -140,6 +140,12 @@ impl RootNames {
         self.host_dir.is_none()
     }
 
+    /// Whether commands mean something of the sandbox's own by this absolute path. Without a
+    /// mount tree `/tmp` is the host's to them, whatever it is to callers.
+    pub fn means_own(&self, path: &[u8]) -> bool {
+        self.has_mount_tree() || self.is_under_host_dir(&normalize(path))
+    }
+
     /// Whether the way to one of a mount tree's places leads through this directory.
     pub(super) fn is_above_a_root(seen: &Path) -> bool {
         Root::ALL.iter().any(|root| Path::new(root.path()).ancestors().skip(1).any(|up| up == seen))
