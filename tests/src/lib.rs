@@ -2,6 +2,7 @@
 //! of its own, ways to talk to it, and ways to see what it leaves behind.
 #![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
 
+pub mod archive;
 pub mod attack;
 pub mod life;
 pub mod processes;
