@@ -30,12 +30,11 @@ pub fn mkdir(
     if parents {
         places.make_directory(inside)?;
     } else {
-        // The places themselves are always there.
-        let exists = |_| FileError::Exists(shown(inside));
-        let (parent, name) = places.hold_parent(inside, Missing::Fail).map_err(|e| match e {
-            FileError::IsPlace(path) => exists(path),
-            other => other,
-        })?;
+        if inside.split().is_none() {
+            // The places themselves are always there.
+            return Err(FileError::Exists(shown(inside)));
+        }
+        let (parent, name) = places.hold_parent(inside, Missing::Fail)?;
         let made = places.make(parent.as_fd(), &name, NEW_DIRECTORY);
         made.map_err(|errno| FileError::of("make", &shown(inside), errno))?;
     }

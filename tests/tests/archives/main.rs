@@ -10,6 +10,7 @@
 //! | `leaving` | clients that hang up, sandboxes and daemons that end midway |
 //! | `http` | requests that make no sense |
 //! | `big` | a gigabyte, in little memory |
+#![allow(clippy::unwrap_used)]
 
 mod big;
 mod bounds;

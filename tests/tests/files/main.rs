@@ -8,6 +8,7 @@
 //! | `links` | links lead where they lead inside, and nowhere else |
 //! | `in_the_way` | pipes, sockets, devices and leases: an answer within a second |
 //! | `swaps` | code that exchanges a directory and a link as fast as it can |
+#![allow(clippy::unwrap_used)]
 
 mod change;
 mod content;
