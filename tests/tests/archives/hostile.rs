@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use noxrunner_tests::archive::{Door, built};
-use noxrunner_tests::{TestDaemon, in_both_tiers};
+use noxrunner_tests::{TestDaemon, Tier, in_both_tiers};
 use serde_json::json;
 
 use super::{listing, nothing_staged, with_sandbox};
@@ -74,6 +74,9 @@ fn links_that_lead_out_are_left_out_and_nothing_is_written_through_any(daemon: T
          add('hl', type=LNK, link='inner')\nadd('hl', b'4')\nadd('none', type=LNK, link='missing')"
     );
     let archive = built("w:gz", &code);
+    // In a mount tree, what begins with /tmp stays in the sandbox's own.
+    let own_tmp = daemon.tier == Tier::Full && outside.starts_with("/tmp");
+    let leave = if own_tmp { 6 } else { 7 };
     for door in Door::BOTH {
         let dest = format!("{door:?}");
         let result = door.upload(&daemon, "s", &dest, &archive).unwrap();
@@ -99,7 +102,7 @@ fn links_that_lead_out_are_left_out_and_nothing_is_written_through_any(daemon: T
             ],
             "{result}"
         );
-        assert_eq!(result["skipped"], 7, "{result}");
+        assert_eq!(result["skipped"], leave, "{result}");
         assert_eq!(fs::read_to_string(outside.join("victim")).unwrap(), "untouched");
         assert_eq!(fs::metadata(outside.join("victim")).unwrap().nlink(), 1);
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);

@@ -14,6 +14,8 @@ use hyper::{Response, StatusCode};
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::http::{ArchiveFormat, REDIRECTED, TAR};
 use noxrunner_protocol::types::UploadResult;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -23,6 +25,7 @@ use crate::daemon::{Daemon, joined};
 use crate::error::CallError;
 use crate::files::{Places, archive};
 use crate::policy::PathUse;
+use crate::sandbox::gate::Pass;
 
 /// Pieces of a body between the connection and the thread.
 const QUEUE: usize = 8;
@@ -176,10 +179,9 @@ async fn pack(
     let names = daemon.names(sandbox.dir.path()).map_err(CallError::names)?;
     let (send, receive) = mpsc::channel(QUEUE);
     let (tell, found) = oneshot::channel();
-    let pass = Arc::new(pass);
-    let held = (permit, Arc::clone(&pass));
+    let runtime = Handle::current();
     drop(spawn_blocking(move || {
-        let _held = held;
+        let _held = permit;
         let places = Places::of(&sandbox, &names);
         let found =
             places.decide(&src, PathUse::Directory).and_then(|src| archive::find(&places, &src));
@@ -190,28 +192,29 @@ async fn pack(
         if tell.send(Ok(source.redirected)).is_err() {
             return;
         }
-        let mut out = BufWriter::with_capacity(PIECE, Leaving(send));
+        let leaving = Leaving { send, pass, runtime };
+        let mut out = BufWriter::with_capacity(PIECE, leaving);
         let packed = archive::download(&source, format, &mut out);
-        let packed = packed.and_then(|packed| {
-            out.flush().map_err(noxrunner_archive::PackError::Output)?;
-            Ok(packed)
+        let sent = packed.map_err(io::Error::other).and_then(|_| {
+            out.flush()?;
+            out.get_ref().hand_on(Piece::End)
         });
-        // Whatever is still in it would pass for the rest.
-        let (Leaving(send), _unsent) = out.into_parts();
-        if let Err(error) = packed {
+        if let Err(error) = sent {
+            // What is still in it would be waited for, and without the word that it was all
+            // what has gone out already is no whole archive.
+            drop(out.into_parts());
             tracing::debug!(%error, "a download ended early");
-            // Nobody may be there to hear it.
-            let _ = send.blocking_send(Err(io::Error::other(error)));
         }
     }));
     // The thread tells, unless the runtime ends.
     let redirected = found.await.map_err(|_| CallError::Stopping)?.map_err(CallError::File)?;
-    let body = unfold((receive, pass), |(mut receive, pass)| async move {
-        let piece = tokio::select! {
-            piece = receive.recv() => piece?,
-            () = pass.closing() => Err(io::Error::other("the sandbox was deleted meanwhile")),
-        };
-        Some((piece.map(Frame::data), (receive, pass)))
+    let body = unfold(Some(receive), |receive| async {
+        let mut receive = receive?;
+        match receive.recv().await {
+            Some(Piece::Data(data)) => Some((Ok(Frame::data(data)), Some(receive))),
+            Some(Piece::End) => None,
+            None => Some((Err(io::Error::other("the archive is not complete")), None)),
+        }
     });
     let mut answer = Response::new(StreamBody::new(body).boxed());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TAR));
@@ -222,13 +225,34 @@ async fn pack(
 }
 
 /// A body on its way, for a thread that writes it.
-struct Leaving(mpsc::Sender<io::Result<Bytes>>);
+struct Leaving {
+    send: mpsc::Sender<Piece>,
+    pass: Pass,
+    runtime: Handle,
+}
+
+impl Leaving {
+    /// Waits for room in the queue, unless the sandbox is to go or nobody reads any more.
+    fn hand_on(&self, piece: Piece) -> io::Result<()> {
+        let piece = match self.send.try_send(piece) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Err(TrySendError::Full(piece)) => piece,
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                sent = self.send.send(piece) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
+                () = self.pass.closing() => {
+                    Err(io::Error::other("the sandbox was deleted meanwhile"))
+                }
+            }
+        })
+    }
+}
 
 impl Write for Leaving {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .blocking_send(Ok(Bytes::copy_from_slice(bytes)))
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        self.hand_on(Piece::Data(Bytes::copy_from_slice(bytes)))?;
         Ok(bytes.len())
     }
 
