@@ -60,6 +60,17 @@ fn what_sandboxes_see_and_reach() {
 }
 
 #[test]
+fn what_an_upload_may_bring() {
+    let limits = load("").unwrap().upload_limits();
+    assert_eq!((limits.bytes, limits.keep_free), (8 << 30, 512 << 20));
+    let policy = load("max_upload = '1.5Ki'\nkeep_free = '2G'").unwrap();
+    let limits = policy.upload_limits();
+    assert_eq!((limits.bytes, limits.keep_free), (1536, 2_000_000_000));
+    let info = policy.info(false);
+    assert_eq!((info.max_upload_bytes, info.keep_free_bytes), (1536, 2_000_000_000));
+}
+
+#[test]
 fn a_daemon_of_root_must_be_told_that_the_hosts_network_is_allowed() {
     let text = "network_default = 'host'";
     assert_eq!(parse(text, false).unwrap().network_default(), Network::Host);
@@ -74,7 +85,7 @@ fn what_cannot_be_followed_is_named_with_what_to_do() {
         (
             "blok = []",
             "unknown key `blok`; the keys are commands, block, also_block, allow, env_passthrough, \
-             expose, network_allowed, network_default",
+             expose, network_allowed, network_default, max_upload, keep_free",
         ),
         ("[block]", "`block` must have an array of strings, not table"),
         ("block = 'rm'", "`block` must have an array of strings, not string"),
@@ -120,6 +131,12 @@ fn what_cannot_be_followed_is_named_with_what_to_do() {
             "network_allowed = 'host'",
             "`network_default` is none (it is not set) but `network_allowed` does not have it;",
         ),
+        (
+            "max_upload = 5",
+            "`max_upload` must have a quantity in quotes, as in \"8Gi\", not integer",
+        ),
+        ("keep_free = 'much'", "`keep_free`: \"much\" is not a quantity"),
+        ("keep_free = '0'", "`keep_free`: \"0\" is not a quantity"),
         ("network_allowed = []", "`network_default` is none (it is not set) but"),
         ("\nblock = [", "is not TOML: line 2: "),
         ("block = []\nblock = []", "is not TOML: line 2: duplicate key"),
