@@ -1,0 +1,10 @@
+//! Packing, checked by others' readers: GNU tar and Python's tarfile.
+
+#[path = "pack/hostile.rs"]
+mod hostile;
+#[path = "pack/race.rs"]
+mod race;
+#[path = "pack/round_trip.rs"]
+mod round_trip;
+#[path = "pack/support.rs"]
+mod support;
