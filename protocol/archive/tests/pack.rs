@@ -1,5 +1,8 @@
 //! Packing, checked by others' readers: GNU tar and Python's tarfile.
 
+// Its helpers are in modules, which the allowance for tests does not reach.
+#![allow(clippy::unwrap_used)]
+
 #[path = "pack/hostile.rs"]
 mod hostile;
 #[path = "pack/race.rs"]
