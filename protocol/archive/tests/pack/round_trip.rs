@@ -161,7 +161,6 @@ fn of_too_many_holes_the_last_are_filled() {
     for at in 0..10_200 {
         file.write_all_at(b"x", at * 16_384).unwrap();
     }
-    file.sync_all().unwrap();
     assert_eq!(runs(&dir.path().join("sieve")).len(), 10_200);
     let (archive, packed) = pack(dir.path(), Tree::Sandbox).unwrap();
     assert_eq!(packed.bytes, 9_999 * 4096 + (10_199 - 9_999) * 16_384 + 1);
@@ -200,7 +199,7 @@ fn names_begin_as_asked_and_come_sorted() {
 
 #[test]
 fn the_same_tree_gives_the_same_archive() {
-    let trees = [(0..3_000).collect::<Vec<_>>(), (0..3_000).rev().collect()];
+    let trees = [(0..300).collect::<Vec<_>>(), (0..300).rev().collect()];
     let archives = trees.map(|order| {
         let dir = tempfile::tempdir().unwrap();
         for name in order {
