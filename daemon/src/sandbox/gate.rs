@@ -45,6 +45,11 @@ impl Gate {
 }
 
 impl Pass {
+    /// Whether the gate is closed.
+    pub fn is_closing(&self) -> bool {
+        self.0.0.borrow().closed
+    }
+
     /// Waits until the gate is closed: time to leave, however little is done.
     pub async fn closing(&self) {
         let _ = self.0.0.subscribe().wait_for(|state| state.closed).await;

@@ -18,6 +18,7 @@
 //! | `engine` | an exec in the daemon, without a socket |
 //! | `sandbox` | a daemon's exec, create, delete and health; noxctl |
 //! | `beside` | what others offer, where it is installed |
+//! | `transfer` | trees in and out |
 //! | `load` | many clients at once |
 //! | `many` | many sandboxes that wait |
 #![allow(clippy::unwrap_used)] // A benchmark that cannot run has no result.
@@ -32,6 +33,7 @@ mod report;
 mod sandbox;
 mod spawn;
 mod table;
+mod transfer;
 
 use std::cell::RefCell;
 use std::process::Command;
@@ -46,7 +48,11 @@ use options::Options;
 use sandbox::{Life, exec, health, noxctl};
 use spawn::{Tokio, process};
 use table::{FLOOR, Table};
+use transfer::{Kind, Trees};
 
+const UPLOAD: &str = "noxctl upload, whole process";
+const DOWNLOAD: &str = "noxctl download, whole process";
+const TAR: &str = "tar through a pipe to tar";
 const PROCESS: &str = "/bin/echo as a process, by std";
 
 fn main() {
@@ -75,6 +81,8 @@ fn main() {
         "samples": options.scale.samples,
         "oneAtATime": one_at_a_time,
         "life": life(&daemon, &options),
+        "large": transfer(&daemon, Kind::Large(options.scale.large), &options),
+        "small": transfer(&daemon, Kind::Small(options.scale.small), &options),
         "beside": beside(&daemon, &options),
         "atOnce": load::concurrency(&daemon, &options),
         "amongMany": many::among_many(&daemon, &options),
@@ -116,4 +124,18 @@ fn beside(daemon: &TestDaemon, options: &Options) -> Vec<Value> {
         .perhaps("Python subprocess.run", FLOOR, beside::python)
         .perhaps("Python noxrunner, local mode", FLOOR, beside::local_mode)
         .run(options.scale.beside)
+}
+
+fn transfer(daemon: &TestDaemon, kind: Kind, options: &Options) -> Vec<Value> {
+    if ![TAR, UPLOAD, DOWNLOAD].iter().any(|name| options.wants(name)) {
+        return Vec::new();
+    }
+    let trees = Trees::new(daemon, kind);
+    let figures = Table::new(&kind.name(), options)
+        .timed_base(TAR, |nonce| trees.tar(nonce))
+        .perhaps(UPLOAD, TAR, || Ok(|nonce| trees.upload(daemon, nonce)))
+        .perhaps(DOWNLOAD, TAR, || Ok(|nonce| trees.download(daemon, nonce)))
+        .run(1);
+    trees.remove(daemon);
+    figures
 }

@@ -31,11 +31,30 @@ pub(crate) struct Scale {
     pub(crate) spawns: u64,
     /// How many sandboxes live while an exec is measured among them.
     pub(crate) live: &'static [usize],
+    /// The large file that is sent up and down, in bytes.
+    pub(crate) large: u64,
+    /// The small files of the tree that is.
+    pub(crate) small: u64,
 }
 
-const FULL: Scale =
-    Scale { rounds: 10, samples: 500, beside: 50, spawns: 1000, live: &[1000, 5000] };
-const SHORT: Scale = Scale { rounds: 2, samples: 5, beside: 3, spawns: 128, live: &[50] };
+const FULL: Scale = Scale {
+    rounds: 10,
+    samples: 500,
+    beside: 50,
+    spawns: 1000,
+    live: &[1000, 5000],
+    large: 1 << 30,
+    small: 20_000,
+};
+const SHORT: Scale = Scale {
+    rounds: 2,
+    samples: 5,
+    beside: 3,
+    spawns: 128,
+    live: &[50],
+    large: 16 << 20,
+    small: 200,
+};
 
 impl Options {
     /// Reads the command line; ends the program where it makes no sense.

@@ -79,8 +79,17 @@ impl<'a> Table<'a> {
 
     /// Adds what others are held against, wanted or not.
     pub(crate) fn base(&mut self, name: &str, once: impl FnMut(u64) + 'a) -> &mut Self {
+        self.timed_base(name, timed(once))
+    }
+
+    /// The same for what takes its time itself.
+    pub(crate) fn timed_base(
+        &mut self,
+        name: &str,
+        once: impl FnMut(u64) -> Duration + 'a,
+    ) -> &mut Self {
         self.wanted |= self.options.wants(name);
-        self.push(name, FLOOR, Ok(Box::new(timed(once))));
+        self.push(name, FLOOR, Ok(Box::new(once)));
         self
     }
 

@@ -7,6 +7,7 @@ mod choosing;
 mod files;
 mod life;
 mod processes;
+mod transfer;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

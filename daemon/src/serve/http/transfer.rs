@@ -234,6 +234,10 @@ struct Leaving {
 impl Leaving {
     /// Waits for room in the queue, unless the sandbox is to go or nobody reads any more.
     fn hand_on(&self, piece: Piece) -> io::Result<()> {
+        let deleted = || io::Error::other("the sandbox was deleted meanwhile");
+        if self.pass.is_closing() {
+            return Err(deleted());
+        }
         let piece = match self.send.try_send(piece) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
@@ -242,9 +246,7 @@ impl Leaving {
         self.runtime.block_on(async {
             tokio::select! {
                 sent = self.send.send(piece) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
-                () = self.pass.closing() => {
-                    Err(io::Error::other("the sandbox was deleted meanwhile"))
-                }
+                () = self.pass.closing() => Err(deleted()),
             }
         })
     }

@@ -1,0 +1,148 @@
+//! Trees in and out beside `tar` through a pipe, which does the same work without a daemon.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use noxrunner_tests::TestDaemon;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::pinned::WHERE_PROGRAMS_ARE;
+use crate::spawn::ENVIRONMENT;
+
+/// Small files of the tree, each of some 2 KiB.
+const SMALL: u64 = 2048;
+
+/// What is sent up and down, and where it goes.
+pub(crate) struct Trees {
+    dir: TempDir,
+}
+
+/// What a tree is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// One file of so many bytes.
+    Large(u64),
+    /// So many small ones, a hundred in each directory.
+    Small(u64),
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Large(bytes) => format!("one file of {} MiB", bytes >> 20),
+            Self::Small(files) => format!("{files} small files"),
+        }
+    }
+}
+
+impl Trees {
+    /// Makes one, and puts it into the sandbox too.
+    pub(crate) fn new(daemon: &TestDaemon, kind: Kind) -> Self {
+        let trees = Self { dir: tempfile::tempdir().unwrap() };
+        let source = trees.source();
+        fs::create_dir(&source).unwrap();
+        let mut data = vec![0; 1 << 20];
+        File::open("/dev/urandom").unwrap().read_exact(&mut data).unwrap();
+        match kind {
+            Kind::Large(bytes) => {
+                let mut file = File::create(source.join("large")).unwrap();
+                for _ in 0..bytes >> 20 {
+                    file.write_all(&data).unwrap();
+                }
+            }
+            Kind::Small(files) => {
+                for n in 0..files {
+                    let dir = source.join((n / 100).to_string());
+                    if n % 100 == 0 {
+                        fs::create_dir(&dir).unwrap();
+                    }
+                    let size = usize::try_from(SMALL / 2 + n % SMALL).unwrap();
+                    fs::write(dir.join(n.to_string()), &data[..size]).unwrap();
+                }
+            }
+        }
+        trees.up(daemon, "kept");
+        trees
+    }
+
+    fn source(&self) -> PathBuf {
+        self.dir.path().join("source")
+    }
+
+    /// Where something is unpacked that is not there yet.
+    fn fresh(&self, nonce: u64) -> PathBuf {
+        let fresh = self.dir.path().join(nonce.to_string());
+        fs::create_dir(&fresh).unwrap();
+        fresh
+    }
+
+    /// `tar` to `tar` through a pipe.
+    pub(crate) fn tar(&self, nonce: u64) -> Duration {
+        let into = self.fresh(nonce);
+        let started = Instant::now();
+        let mut packing = command("tar");
+        packing.arg("-cC").arg(self.source()).arg(".").stdout(Stdio::piped());
+        let mut packing = packing.spawn().unwrap();
+        let mut unpacking = command("tar");
+        unpacking.arg("-xC").arg(&into).stdin(packing.stdout.take().unwrap());
+        assert!(unpacking.status().unwrap().success());
+        assert!(packing.wait().unwrap().success());
+        let took = started.elapsed();
+        fs::remove_dir_all(into).unwrap();
+        took
+    }
+
+    /// `noxctl upload` as a whole process.
+    pub(crate) fn upload(&self, daemon: &TestDaemon, nonce: u64) -> Duration {
+        let dest = format!("up{nonce}");
+        let started = Instant::now();
+        self.up(daemon, &dest);
+        let took = started.elapsed();
+        let params = json!({"sessionId": "bench", "path": dest, "recursive": true});
+        daemon.call("file.remove", params).unwrap();
+        took
+    }
+
+    fn up(&self, daemon: &TestDaemon, dest: &str) {
+        let source = self.source();
+        run(daemon.noxctl(&["upload", "bench", "--dest", dest, "--dir", shown(&source)]));
+    }
+
+    /// `noxctl download` as a whole process.
+    pub(crate) fn download(&self, daemon: &TestDaemon, nonce: u64) -> Duration {
+        let into = self.fresh(nonce);
+        let started = Instant::now();
+        run(daemon.noxctl(&["download", "bench", "--src", "kept", "--extract", shown(&into)]));
+        let took = started.elapsed();
+        fs::remove_dir_all(into).unwrap();
+        took
+    }
+
+    /// What is left of it in the sandbox.
+    pub(crate) fn remove(self, daemon: &TestDaemon) {
+        let params = json!({"sessionId": "bench", "path": "kept", "recursive": true});
+        daemon.call("file.remove", params).unwrap();
+    }
+}
+
+fn shown(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(ENVIRONMENT);
+    if let Some(path) = WHERE_PROGRAMS_ARE.get() {
+        command.env("PATH", path);
+    }
+    command
+}
+
+fn run(mut command: Command) {
+    let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
