@@ -16,7 +16,7 @@ mod pack;
 mod stage;
 
 pub use merge::{MergeError, merge};
-pub use pack::{PackError, Packed, Packer, Tree};
+pub use pack::{PackError, Packed, Packer, Tree, measure};
 pub use stage::{Limits, Report, Rules, StageError, stage, stays_beneath};
 
 /// How many directories deep a tree may be.
