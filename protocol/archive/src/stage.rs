@@ -1,14 +1,21 @@
 //! From a stream to an empty directory.
 
+mod room;
+mod write;
+
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 
+use crate::read::{Reader, Stream};
+use write::Writer;
+
 /// How much an archive may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of the unpacked stream, headers and padding included; holes of sparse files do not count.
+    /// Most bytes of the unpacked stream, headers and padding included; holes of sparse files
+    /// do not count.
     pub bytes: u64,
     /// Most members.
     pub members: u64,
@@ -23,7 +30,7 @@ pub struct Rules<'a> {
     /// The user and group that everything is to belong to, where that is not this process's own.
     pub owner: Option<u32>,
     /// Whether a symbolic link in a directory (relative to the destination, empty for the
-    /// destination itself) with this target stays inside; [`stays_beneath`] for one.
+    /// destination itself) with this target stays inside; [`crate::stays_beneath`] for one.
     pub link_stays: &'a dyn Fn(&[u8], &[u8]) -> bool,
 }
 
@@ -87,20 +94,28 @@ pub enum StageError {
 }
 
 /// Unpacks a tar archive, plain or compressed by gzip, into an empty directory that nobody
-/// else can reach.
+/// else can reach. Blocks; holds at most four descriptors, and memory that does not grow with
+/// the archive, but for the map of a sparse file (16 bytes for each of its parts).
+///
+/// A later member replaces an earlier file or link of its name, and no member is written
+/// through a link. Files and directories get their permission bits, without set-id and sticky
+/// bits; they and links get their times.
+///
+/// What is staged is for [`crate::merge`]: directories that no member asked for, and those
+/// around them, carry a sticky bit there, which `merge` takes off again.
 ///
 /// # Errors
 /// Why not. The directory then has some of the archive; remove it.
 pub fn stage(
-    _input: &mut dyn Read,
-    _staging: BorrowedFd<'_>,
-    _rules: &Rules<'_>,
+    input: &mut dyn Read,
+    staging: BorrowedFd<'_>,
+    rules: &Rules<'_>,
 ) -> Result<Report, StageError> {
-    Err(StageError::Truncated("not built yet"))
-}
-
-/// Whether a link's target stays beneath the directory that paths are relative to: not
-/// absolute, with `..` only at its beginning and no more of them than `dir` has components.
-pub fn stays_beneath(_dir: &[u8], _target: &[u8]) -> bool {
-    false
+    let stream = Stream::open(input, rules.limits.bytes)?;
+    let mut reader = Reader::new(stream, rules.limits.members);
+    let mut writer = Writer::new(staging, rules)?;
+    while let Some(member) = reader.next()? {
+        writer.member(&member, &mut reader)?;
+    }
+    writer.finish()
 }

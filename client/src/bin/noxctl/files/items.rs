@@ -6,6 +6,7 @@ use std::fs::{self, Metadata};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
@@ -159,7 +160,9 @@ impl Size {
             self.files += u64::from(metadata.is_file() || metadata.is_symlink());
         }
         if metadata.is_file() {
-            self.bytes += metadata.len().next_multiple_of(BLOCK);
+            // Holes are not sent. st_blocks counts in 512 bytes whatever a file system's are, see stat(2).
+            let allocated = metadata.blocks().saturating_mul(512);
+            self.bytes += metadata.len().min(allocated).next_multiple_of(BLOCK);
         }
     }
 }

@@ -1,0 +1,10 @@
+//! Unpacking archives: those of other programs, and those of nobody's good intent.
+
+#[path = "stage/damage.rs"]
+mod damage;
+#[path = "stage/formats.rs"]
+mod formats;
+#[path = "stage/hostile.rs"]
+mod hostile;
+#[path = "stage/support.rs"]
+mod support;
