@@ -33,8 +33,6 @@ pub(crate) enum FileError {
     RemoteNotADirectory { path: String },
     #[error("the archive that arrived is not that of one file")]
     NotOneFile,
-    #[error("more follows after the end of the archive that arrived")]
-    Trailing,
     #[error("cannot pack: {0}")]
     Pack(#[from] PackError),
     #[error("{0}")]
@@ -66,7 +64,6 @@ impl FileError {
             | Self::NoRemoteDirectory { .. }
             | Self::RemoteNotADirectory { .. }
             | Self::NotOneFile
-            | Self::Trailing
             | Self::Pack(_)
             | Self::Stage(_)
             | Self::Merge(_) => 1,
@@ -82,7 +79,7 @@ impl FileError {
                 "make it first, or leave out the `/` at the end if it is to be the file's name",
             ),
             Self::Stage(StageError::NoRoom { .. }) => Some("make room, or choose another place"),
-            Self::NotOneFile | Self::Trailing => Some("has it changed meanwhile? Try again"),
+            Self::NotOneFile => Some("has it changed meanwhile? Try again"),
             Self::NotFound(_)
             | Self::NotADirectory(_)
             | Self::Special(_)
@@ -113,9 +110,7 @@ impl FileError {
             Self::Pack(PackError::TooDeep { .. } | PackError::Output(_)) => {
                 ErrorKind::InvalidArgument
             }
-            Self::NotOneFile
-            | Self::Trailing
-            | Self::Stage(StageError::Truncated(_) | StageError::Damaged(_)) => {
+            Self::NotOneFile | Self::Stage(StageError::Truncated(_) | StageError::Damaged(_)) => {
                 ErrorKind::BadArchive
             }
             Self::Stage(StageError::TooLarge { .. } | StageError::TooManyMembers { .. }) => {

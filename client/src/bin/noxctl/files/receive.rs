@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use noxrunner_archive::{Limits, Report, Rules, StageError, merge, stage, stays_beneath};
+use noxrunner_archive::{Limits, Report, Rules, merge, stage, stays_beneath};
 use noxrunner_client::{Download, TransferError, Transfers};
 use tempfile::{Builder, NamedTempFile, TempDir};
 
@@ -23,9 +23,6 @@ const TEMPORARY: &str = ".noxctl-";
 /// What an archive may bring: as much as there is room for.
 const LIMITS: Limits =
     Limits { bytes: u64::MAX / 2, members: 10_000_000, keep_free: 64 * 1024 * 1024 };
-
-/// What may follow the end of an archive, in bytes; tar pads to 10 KiB, some pad more.
-const MAX_PADDING: u64 = 1024 * 1024;
 
 /// An archive as it arrives.
 pub(super) struct Arriving<'a> {
@@ -48,15 +45,6 @@ impl<'a> Arriving<'a> {
         match self.failure.take() {
             Some(failure) => failed(failure),
             None => otherwise.into(),
-        }
-    }
-
-    /// Reads what follows the end of the archive: only then it is known to be complete.
-    fn drain(&mut self) -> Result<(), CliError> {
-        match io::copy(&mut self.by_ref().take(MAX_PADDING + 1), &mut io::sink()) {
-            Ok(bytes) if bytes <= MAX_PADDING => Ok(()),
-            Ok(_) => Err(FileError::Trailing.into()),
-            Err(e) => Err(self.explain(FileError::Stage(StageError::Input(e)))),
         }
     }
 
@@ -178,11 +166,11 @@ pub(super) fn extract(
     let (arrived, named) = (staging.sub("arrived")?, staging.sub("named")?);
     let rules = Rules { limits: LIMITS, owner: None, link_stays: &stays_beneath };
     let open = |path: &Path| File::open(path).map_err(FileError::local("open", path));
+    // It reads to the end of the stream, so that a cut after the last member is noticed, too.
     let report = match stage(arriving, open(&arrived)?.as_fd(), &rules) {
         Ok(report) => report,
         Err(error) => return Err(arriving.explain(FileError::from(error))),
     };
-    arriving.drain()?;
     let ready = match shape {
         Shape::Contents => arrived,
         Shape::Directory { name, mode } => {
