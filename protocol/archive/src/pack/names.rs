@@ -92,3 +92,56 @@ impl Names {
 fn order(a: &OsStr, b: &OsStr) -> std::cmp::Ordering {
     a.as_bytes().cmp(b.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    fn count(names: &mut Names) -> u64 {
+        let mut held = 0;
+        let count = std::iter::from_fn(|| names.next(&mut held).unwrap()).count() as u64;
+        assert_eq!(held, 0, "all memory is given back");
+        count
+    }
+
+    /// As if somebody filled the directory as fast as it is read: it was empty when opened.
+    #[test]
+    fn a_sandboxs_directory_that_is_filled_meanwhile_ends() {
+        const MADE: u64 = LEAST_ENTRIES + 5_000;
+        let dir = tempfile::tempdir().unwrap();
+        let open = |tree| Names::new(File::open(dir.path()).unwrap().into(), tree).unwrap();
+        let (mut sandbox, mut own) = (open(Tree::Sandbox), open(Tree::Own));
+        for number in 0..MADE {
+            File::create(dir.path().join(number.to_string())).unwrap();
+        }
+        let own = count(&mut own);
+        if own < MADE {
+            println!("this file system itself does not list what came after the opening");
+            return;
+        }
+        assert_eq!(own, MADE, "the control");
+        // `.` and `..` may be among those that were read.
+        assert!((LEAST_ENTRIES - 2..=LEAST_ENTRIES).contains(&count(&mut sandbox)));
+    }
+
+    #[test]
+    fn names_held_elsewhere_make_batches_small_and_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..500 {
+            File::create(dir.path().join(format!("{number:0100}"))).unwrap();
+        }
+        let mut names = Names::new(File::open(dir.path()).unwrap().into(), Tree::Own).unwrap();
+        let mut held = MEMORY;
+        let mut found = Vec::new();
+        while let Some(name) = names.next(&mut held).unwrap() {
+            assert!(held <= MEMORY + LEAST_MEMORY + 300, "{held}");
+            found.push(name);
+        }
+        assert!(!found.is_sorted(), "no batches");
+        found.sort();
+        found.dedup();
+        assert_eq!((found.len(), held), (500, MEMORY));
+    }
+}
