@@ -29,10 +29,7 @@ impl Connection {
     /// # Errors
     /// Where nobody listens, or somebody who is not trusted.
     pub fn open(socket: &Path) -> Result<Self, ConnectError> {
-        trust::check_directory(socket)?;
-        let stream = UnixStream::connect(socket).map_err(|e| trust::failed(socket, e))?;
-        trust::check_server(&stream, socket)?;
-        let stream = BufReader::with_capacity(64 * 1024, stream);
+        let stream = BufReader::with_capacity(64 * 1024, trust::connect(socket)?);
         Ok(Self { stream, socket: socket.to_owned(), last_id: 0 })
     }
 

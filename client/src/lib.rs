@@ -1,7 +1,8 @@
 //! Talk to the daemon: a blocking connection, and the `noxctl` that uses it.
 //!
 //! Plain `std`, without a runtime or threads, because `noxctl` lives for a
-//! millisecond. One [`Connection`] makes one call at a time.
+//! millisecond. One [`Connection`] makes one call at a time. Archives that are
+//! longer than a line go over [`Transfers`], which speak HTTP on the same socket.
 //!
 //! ```no_run
 //! use noxrunner_client::Connection;
@@ -17,8 +18,13 @@
 
 mod connection;
 mod error;
+mod transfer;
+mod transfer_error;
+mod transport;
 pub mod trust;
 
 pub use connection::Connection;
 pub use error::{CallError, ConnectError};
 pub use noxrunner_protocol as protocol;
+pub use transfer::{Download, Transfers};
+pub use transfer_error::TransferError;

@@ -45,8 +45,20 @@ pub fn check_directory(socket: &Path) -> Result<(), ConnectError> {
     Ok(())
 }
 
+/// Connects to the daemon on this socket, after checking that the socket's directory and
+/// who listens there can be trusted.
+///
+/// # Errors
+/// Where nobody listens, or somebody who is not trusted.
+pub(crate) fn connect(socket: &Path) -> Result<UnixStream, ConnectError> {
+    check_directory(socket)?;
+    let stream = UnixStream::connect(socket).map_err(|e| failed(socket, e))?;
+    check_server(&stream, socket)?;
+    Ok(stream)
+}
+
 /// Checks that the process that listens is the caller's own or root's.
-pub(crate) fn check_server(stream: &UnixStream, socket: &Path) -> Result<(), ConnectError> {
+fn check_server(stream: &UnixStream, socket: &Path) -> Result<(), ConnectError> {
     let credentials =
         getsockopt(stream, PeerCredentials).map_err(|e| failed(socket, io::Error::from(e)))?;
     let (server, uid) = (credentials.uid(), geteuid().as_raw());
@@ -58,7 +70,7 @@ pub(crate) fn check_server(stream: &UnixStream, socket: &Path) -> Result<(), Con
 }
 
 /// What an error of the system means for a socket.
-pub(crate) fn failed(socket: &Path, source: io::Error) -> ConnectError {
+fn failed(socket: &Path, source: io::Error) -> ConnectError {
     let socket = socket.to_owned();
     let is = |kind| source.kind() == kind;
     // A socket whose daemon died refuses; it is as good as absent.

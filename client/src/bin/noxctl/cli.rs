@@ -1,6 +1,8 @@
 //! What can be typed. Values are checked here, so that a wrong one is a usage
 //! error before anything is asked of a daemon.
 
+mod files;
+
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -9,6 +11,8 @@ use noxrunner_protocol::SessionId;
 use noxrunner_protocol::ids::{TimeoutSeconds, TtlSeconds};
 use noxrunner_protocol::quantity::Quantity;
 use noxrunner_protocol::types;
+
+pub(crate) use files::{CpArgs, Direction, DownloadArgs, UploadArgs};
 
 use crate::error::CliError;
 use crate::render::Out;
@@ -50,6 +54,12 @@ pub(crate) enum Verb {
     Create(CreateArgs),
     /// Run a command in a sandbox, which is made if it does not exist
     Exec(ExecArgs),
+    /// Copy files into a sandbox, by their last names, or all that a directory holds
+    Upload(UploadArgs),
+    /// Copy a directory or a file out of a sandbox
+    Download(DownloadArgs),
+    /// Copy between here and a sandbox, one side of which is SESSION_ID:PATH
+    Cp(CpArgs),
     /// Start a sandbox's time to live anew
     Touch(SandboxArgs),
     /// Kill what runs in a sandbox and remove it with its files
@@ -233,7 +243,7 @@ pub(crate) fn completions(args: &CompletionsArgs, out: &Out) -> Result<u8, CliEr
     Ok(0)
 }
 
-fn usage(verb: &str, message: impl std::fmt::Display) -> CliError {
+pub(crate) fn usage(verb: &str, message: impl std::fmt::Display) -> CliError {
     let mut root = Cli::command();
     root.build();
     let command = root.find_subcommand(verb).cloned().unwrap_or(root);
@@ -261,7 +271,7 @@ fn variable(text: &str) -> Result<(String, String), String> {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
+    pub(super) fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split(' '))
     }
 
@@ -274,7 +284,7 @@ mod tests {
         (global, args, id.into(), command.join(" "))
     }
 
-    fn refused(line: &str) -> String {
+    pub(super) fn refused(line: &str) -> String {
         match parse(line) {
             Err(error) => {
                 assert_eq!(error.exit_code(), 2, "{line}");
@@ -345,7 +355,7 @@ mod tests {
             ("noxctl create", "SESSION_ID"),
             ("noxctl policy check", "COMMAND"),
             ("noxctl policy check --path /x ls", "--path"),
-            ("noxctl upload s f", "upload"),
+            ("noxctl frobnicate s f", "frobnicate"),
             ("noxctl", "Usage"),
             ("noxctl daemon", "Usage"),
             ("noxctl --json", "subcommand"),

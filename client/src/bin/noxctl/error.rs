@@ -3,10 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use noxrunner_client::{CallError, ConnectError};
+use noxrunner_client::{CallError, ConnectError, TransferError};
 use noxrunner_protocol::socket::SYSTEM_SOCKET;
 use noxrunner_protocol::{ErrorKind, RpcError, limits};
 
+use crate::files::FileError;
 use crate::spawn::SpawnError;
 
 /// Why a verb did not do what it should.
@@ -22,6 +23,10 @@ pub(crate) enum CliError {
     NoDaemon { own: PathBuf },
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error("the daemon on {} (process {pid}) was told to end and has not after {seconds} s",
@@ -43,13 +48,15 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// 2 for what the caller should have said differently, otherwise 1.
+    /// 2 for what the caller should have said differently, 130 after an interrupt, otherwise 1.
     pub(crate) const fn status(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::RemoteBackend => 2,
+            Self::File(error) => error.status(),
             Self::Connect(_)
             | Self::NoDaemon { .. }
             | Self::Call(_)
+            | Self::Transfer(_)
             | Self::Spawn(_)
             | Self::StillRunning { .. }
             | Self::LeaseEnded
@@ -66,6 +73,8 @@ impl CliError {
             Self::Connect(error) => error.hint(),
             Self::NoDaemon { own } => ConnectError::NoDaemon { socket: own.clone() }.hint(),
             Self::Call(error) => return error.hint().map(str::to_owned),
+            Self::Transfer(error) => return error.hint(),
+            Self::File(error) => return error.hint().map(str::to_owned),
             Self::Spawn(error) => error.hint(),
             Self::RemoteBackend => "unset NOXRUNNER_BASE_URL, or say that you mean this machine: \
                 with --local-test, --socket or NOXRUNNER_SOCKET"
@@ -94,6 +103,8 @@ impl CliError {
             }
             Self::Connect(error) => error.kind(),
             Self::Call(error) => error.kind(),
+            Self::Transfer(error) => error.kind(),
+            Self::File(error) => error.kind(),
             Self::NoDaemon { .. }
             | Self::Spawn(_)
             | Self::StillRunning { .. }

@@ -2,8 +2,6 @@
 //! becomes noxctl's.
 
 use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,14 +12,13 @@ use noxrunner_protocol::types::{Encoding, ExecParams, ExecResult};
 use crate::cli::ExecArgs;
 use crate::context::Context;
 use crate::error::CliError;
+use crate::interrupt;
 use crate::render::Out;
-
-/// Exit status after an interrupt: 128 and the number of SIGINT.
-const INTERRUPTED: i32 = 130;
 
 /// `exec`.
 pub(crate) fn exec(context: &Context<'_>, mut args: ExecArgs) -> Result<u8, CliError> {
-    exit_on_interrupt();
+    // The daemon kills the command when its connection closes.
+    interrupt::exit_at_once();
     let (session_id, command) = args.take_command()?;
     let mut params = ExecParams::new(session_id, command);
     // Before the connection is opened: a daemon does not wait long for a request.
@@ -47,18 +44,6 @@ pub(crate) fn exec(context: &Context<'_>, mut args: ExecArgs) -> Result<u8, CliE
     }
     pass_on(context.out, &result, &stdout, &stderr)?;
     Ok(status)
-}
-
-/// Ends at once on an interrupt, with the status a shell would give. The
-/// daemon kills the command when its connection closes.
-fn exit_on_interrupt() {
-    let always = Arc::new(AtomicBool::new(true));
-    // Where this fails an interrupt ends noxctl as well, by the signal itself.
-    let _ = signal_hook::flag::register_conditional_shutdown(
-        signal_hook::consts::SIGINT,
-        INTERRUPTED,
-        always,
-    );
 }
 
 fn pass_on(out: &Out, result: &ExecResult, stdout: &[u8], stderr: &[u8]) -> Result<(), CliError> {

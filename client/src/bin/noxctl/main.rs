@@ -6,7 +6,9 @@
 //! | `context`, `target` | which daemon is meant, and the way to it |
 //! | `start`, `spawn` | starting a daemon that is not there |
 //! | `sandbox`, `exec`, `policy`, `doctor`, `daemon` | the verbs |
-//! | `render`, `terminal` | what is written, and how it looks |
+//! | `files` | the verbs that copy files in and out |
+//! | `interrupt` | what Ctrl-C does |
+//! | `progress`, `render`, `terminal` | what is written, and how it looks |
 //! | `error` | what can go wrong, and the exit status it leads to |
 
 mod cli;
@@ -15,7 +17,10 @@ mod daemon;
 mod doctor;
 mod error;
 mod exec;
+mod files;
+mod interrupt;
 mod policy;
+mod progress;
 mod render;
 mod sandbox;
 mod spawn;
@@ -50,6 +55,9 @@ fn run(global: &cli::Global, verb: Verb, out: &Out) -> Result<u8, CliError> {
         Verb::Get(args) => sandbox::get(&context()?, args),
         Verb::List => sandbox::list(&context()?),
         Verb::Exec(args) => exec::exec(&context()?, args),
+        Verb::Upload(args) => files::upload(&context()?, &args),
+        Verb::Download(args) => files::download(&context()?, &args),
+        Verb::Cp(args) => files::cp(&context()?, &args),
         Verb::Policy(args) => policy::policy(&context()?, args),
         Verb::Daemon(verb) => daemon::daemon(&Context::here(global, out), &verb),
         Verb::Completions(args) => cli::completions(&args, out),

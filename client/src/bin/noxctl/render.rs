@@ -74,6 +74,11 @@ impl Out {
         }
     }
 
+    /// Whether somebody watches who wants to see how far something is.
+    pub(crate) const fn shows_progress(&self) -> bool {
+        self.stderr.terminal && !self.quiet && !self.json
+    }
+
     /// Something a person should know.
     pub(crate) fn warn(&self, text: &str) {
         self.note(YELLOW, "⚠", text);

@@ -142,11 +142,11 @@ mod tests {
 
     #[test]
     fn a_value_may_hold_newlines_and_a_later_record_counts() {
-        let records = read(b"12 path=a\nb\n9 path=\n16 path=2 path=c\n18 mtime=-1.500000\n");
+        let records = read(b"12 path=a\nb\n8 path=\n17 path=2 path=c\n19 mtime=-1.500000\n");
         let records = records.unwrap();
         assert_eq!(records.path.as_deref(), Some(&b"2 path=c"[..]));
         assert_eq!(records.mtime, Some((-2, 500_000_000)));
-        assert_eq!(read(b"10 path=a\n9 path=\n").unwrap(), Records::default());
+        assert_eq!(read(b"10 path=a\n8 path=\n").unwrap(), Records::default());
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl<'a> Writer<'a> {
         let Some((name, parents)) = path.split_last() else { return Ok(()) };
         let written = match &member.kind {
             Kind::File { .. } => self.file(parents, name, member, reader)?,
-            Kind::Directory => self.directory(&path, member)?,
+            Kind::Directory => self.directory(parents, name, member)?,
             Kind::Symlink(target) => self.symlink(parents, name, target, member)?,
             Kind::HardLink(target) => self.hard_link(parents, name, target)?,
             Kind::Special => false,
@@ -122,12 +122,13 @@ impl<'a> Writer<'a> {
     fn go(&mut self, path: &[Vec<u8>]) -> Result<(), StageError> {
         let common = self.retreat_towards(path)?;
         for name in path.iter().skip(common) {
-            self.step(name)?;
+            self.step(name, Meta::implicit())?;
         }
         Ok(())
     }
 
-    fn step(&mut self, name: &[u8]) -> Result<(), StageError> {
+    /// Enters a directory; makes it, to become so when it is left, if there is none.
+    fn step(&mut self, name: &[u8], meta: Meta) -> Result<(), StageError> {
         let here = self.cursor.here();
         let there = look(here, name).map_err(|errno| self.failed("look at", name, errno))?;
         let make = match there.map(|stat| kind_of(&stat)) {
@@ -154,17 +155,24 @@ impl<'a> Writer<'a> {
                 .owner
                 .map_or(Ok(()), own)
                 .map_err(|errno| self.failed("give away the directory", name, errno))?;
-            self.cursor.set_meta(Meta::implicit());
+            self.cursor.set_meta(meta);
         }
         Ok(())
     }
 
-    fn directory(&mut self, path: &[Vec<u8>], member: &Member) -> Result<bool, StageError> {
+    fn directory(
+        &mut self,
+        parents: &[Vec<u8>],
+        name: &[u8],
+        member: &Member,
+    ) -> Result<bool, StageError> {
         self.count_room(0)?;
-        self.go(path)?;
+        self.go(parents)?;
+        let meta = Meta { mode: member.mode & 0o777, mtime: mtime(member), marked: false };
+        self.step(name, meta)?;
         // A mark that is there already may be about a directory in it.
-        let marked = self.cursor.meta().is_some_and(|meta| meta.marked && !meta.is_implicit());
-        self.cursor.set_meta(Meta { mode: member.mode & 0o777, mtime: mtime(member), marked });
+        let marked = self.cursor.meta().is_some_and(|before| before.marked);
+        self.cursor.set_meta(Meta { marked, ..meta });
         Ok(true)
     }
 

@@ -28,8 +28,9 @@ fn sample() -> Tree {
         File::open(tree.at(name)).unwrap().set_modified(old).unwrap();
     }
     for name in ["link", "dir/up", "empty", "dir"] {
-        let touched = Command::new("touch").args(["-h", "-d", "@900000000"]).arg(tree.at(name));
-        assert!({ touched }.status().unwrap().success());
+        let mut touch = Command::new("touch");
+        touch.args(["-h", "-d", "@900000000"]).arg(tree.at(name));
+        assert!(touch.status().unwrap().success());
     }
     tree
 }
@@ -121,7 +122,10 @@ fn holes_stay_holes_in_every_way_to_tell_of_them() {
         let (unpacked, report) = unpack(&archive);
         let same = |line: &String| line.split(' ').skip(3).collect::<String>();
         let (got, want) = (unpacked.listing(), tree.listing());
-        assert_eq!(got.iter().map(same).collect::<Vec<_>>(), want.iter().map(same).collect::<Vec<_>>());
+        assert_eq!(
+            got.iter().map(same).collect::<Vec<_>>(),
+            want.iter().map(same).collect::<Vec<_>>()
+        );
         for name in ["sparse", "hole", "to-the-end"] {
             let blocks = fs::metadata(unpacked.at(name)).unwrap().blocks();
             assert!(blocks <= 1024, "{options:?} {name}: {blocks} blocks");
@@ -202,7 +206,8 @@ add('imp/licit', b'5')";
     let (tree, report) = unpack(&python_tar("GNU_FORMAT", script));
     assert_eq!(report.skipped_links, 0);
     let lines = tree.listing().join("\n");
-    for line in ["ro/ 555 11.", "none/ 0 13.", "none/sub/ 0 14.", "none/sub/f 0 15.", "ro/f 644 12."]
+    for line in
+        ["ro/ 555 11.", "none/ 0 13.", "none/sub/ 0 14.", "none/sub/f 0 15.", "ro/f 644 12."]
     {
         assert!(lines.lines().any(|l| l.starts_with(line)), "{line} in\n{lines}");
     }

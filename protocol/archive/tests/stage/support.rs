@@ -10,37 +10,37 @@ use std::process::{Command, Stdio};
 
 use noxrunner_archive::{Limits, Report, Rules, StageError, stage, stays_beneath};
 
-pub const ROOMY: Limits = Limits { bytes: 1 << 40, members: 1 << 40, keep_free: 0 };
+pub(crate) const ROOMY: Limits = Limits { bytes: 1 << 40, members: 1 << 40, keep_free: 0 };
 
 /// A directory that is removed with everything in it, whatever rights it has.
-pub struct Tree(tempfile::TempDir);
+pub(crate) struct Tree(tempfile::TempDir);
 
 impl Tree {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn at(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path().join(name)
     }
 
-    pub fn open(&self) -> File {
+    pub(crate) fn open(&self) -> File {
         File::open(self.path()).unwrap()
     }
 
     /// Every entry: path, kind and permission bits, time, and content or target.
-    pub fn listing(&self) -> Vec<String> {
+    pub(crate) fn listing(&self) -> Vec<String> {
         let mut lines = Vec::new();
         list(self.path(), &mut Vec::new(), &mut lines);
         lines.sort();
         lines
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         fs::read_dir(self.path()).unwrap().next().is_none()
     }
 }
@@ -79,21 +79,21 @@ fn list(dir: &Path, prefix: &mut Vec<u8>, lines: &mut Vec<String>) {
             }
             let content = fs::read(entry.path()).unwrap();
             chmod(&entry.path(), mode);
-            let sum = content.iter().fold(0_u64, |sum, byte| {
-                sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
-            });
+            let sum = content
+                .iter()
+                .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
             lines.push(format!("{name} {mode:o} {time} {} {sum:x}", content.len()));
         }
         prefix.truncate(length);
     }
 }
 
-pub fn chmod(path: &Path, mode: u32) {
+pub(crate) fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// Unpacks with bounds of one's own into a fresh directory.
-pub fn unpack_within(archive: &[u8], limits: Limits) -> (Tree, Result<Report, StageError>) {
+pub(crate) fn unpack_within(archive: &[u8], limits: Limits) -> (Tree, Result<Report, StageError>) {
     let tree = Tree::new();
     let rules = Rules { limits, owner: None, link_stays: &stays_beneath };
     let report = stage(&mut &archive[..], tree.open().as_fd(), &rules);
@@ -101,18 +101,18 @@ pub fn unpack_within(archive: &[u8], limits: Limits) -> (Tree, Result<Report, St
 }
 
 #[track_caller]
-pub fn unpack(archive: &[u8]) -> (Tree, Report) {
+pub(crate) fn unpack(archive: &[u8]) -> (Tree, Report) {
     let (tree, report) = unpack_within(archive, ROOMY);
     (tree, report.unwrap())
 }
 
 #[track_caller]
-pub fn refused(archive: &[u8]) -> StageError {
+pub(crate) fn refused(archive: &[u8]) -> StageError {
     unpack_within(archive, ROOMY).1.unwrap_err()
 }
 
 #[track_caller]
-pub fn assert_damaged(archive: &[u8], words: &str) {
+pub(crate) fn assert_damaged(archive: &[u8], words: &str) {
     match refused(archive) {
         StageError::Damaged(why) => assert!(why.contains(words), "{why}"),
         other => panic!("{other:?}"),
@@ -120,7 +120,7 @@ pub fn assert_damaged(archive: &[u8], words: &str) {
 }
 
 /// What GNU tar makes of a directory.
-pub fn gnu_tar(dir: &Path, options: &[&str]) -> Vec<u8> {
+pub(crate) fn gnu_tar(dir: &Path, options: &[&str]) -> Vec<u8> {
     let made = Command::new("tar")
         .args(options)
         .args(["--sort=name", "-C"])
@@ -134,7 +134,7 @@ pub fn gnu_tar(dir: &Path, options: &[&str]) -> Vec<u8> {
 }
 
 /// What a Python script writes that has `tarfile`, `io` and `add(name, **fields)`.
-pub fn python_tar(format: &str, script: &str) -> Vec<u8> {
+pub(crate) fn python_tar(format: &str, script: &str) -> Vec<u8> {
     let whole = format!(
         "import tarfile, io, sys\n\
          out = tarfile.open(fileobj=sys.stdout.buffer, mode='w|', format=tarfile.{format})\n\
@@ -153,10 +153,10 @@ pub fn python_tar(format: &str, script: &str) -> Vec<u8> {
 
 /// An archive made by hand, header by header.
 #[derive(Default, Clone)]
-pub struct Made(pub Vec<u8>);
+pub(crate) struct Made(pub(crate) Vec<u8>);
 
 impl Made {
-    pub fn header(name: &[u8], flag: u8, size: u64, link: &[u8]) -> tar::Header {
+    pub(crate) fn header(name: &[u8], flag: u8, size: u64, link: &[u8]) -> tar::Header {
         let mut header = tar::Header::new_gnu();
         let old = header.as_old_mut();
         old.name[..name.len()].copy_from_slice(name);
@@ -169,36 +169,36 @@ impl Made {
         header
     }
 
-    pub fn raw(mut self, header: &tar::Header, data: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, header: &tar::Header, data: &[u8]) -> Self {
         self.0.extend_from_slice(header.as_bytes());
         self.0.extend_from_slice(data);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    pub fn member(self, name: &str, flag: u8, link: &str, data: &[u8]) -> Self {
+    pub(crate) fn member(self, name: &str, flag: u8, link: &str, data: &[u8]) -> Self {
         let header = Self::header(name.as_bytes(), flag, data.len() as u64, link.as_bytes());
         self.raw(&header, data)
     }
 
-    pub fn file(self, name: &str, data: &str) -> Self {
+    pub(crate) fn file(self, name: &str, data: &str) -> Self {
         self.member(name, b'0', "", data.as_bytes())
     }
 
-    pub fn dir(self, name: &str) -> Self {
+    pub(crate) fn dir(self, name: &str) -> Self {
         self.member(name, b'5', "", b"")
     }
 
-    pub fn symlink(self, name: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, name: &str, target: &str) -> Self {
         self.member(name, b'2', target, b"")
     }
 
-    pub fn hard_link(self, name: &str, target: &str) -> Self {
+    pub(crate) fn hard_link(self, name: &str, target: &str) -> Self {
         self.member(name, b'1', target, b"")
     }
 
     /// A pax header for the next member.
-    pub fn pax(self, records: &[(&str, &str)]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &str)]) -> Self {
         let mut block = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -212,13 +212,13 @@ impl Made {
     }
 
     /// With its end marker.
-    pub fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     out.write_all(bytes).unwrap();
     out.finish().unwrap()

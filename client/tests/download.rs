@@ -1,0 +1,418 @@
+//! `download` and `cp` out of a sandbox, also from a daemon that means no good.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+mod common;
+
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+
+use common::{Fake, Request, finished, storage_full};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use tar::{EntryType, Header};
+use tempfile::TempDir;
+
+/// A member as nobody but an attacker would write it: with any name, of any type.
+fn raw(name: &str, kind: EntryType, link: &str, mode: u32, contents: &[u8]) -> Vec<u8> {
+    let mut header = Header::new_gnu();
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+    header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1_000_000_000);
+    header.set_size(contents.len() as u64);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend(contents);
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+fn file(name: &str, mode: u32, contents: &str) -> Vec<u8> {
+    raw(name, EntryType::Regular, "", mode, contents.as_bytes())
+}
+
+fn archive(members: &[Vec<u8>]) -> Vec<u8> {
+    [members.concat(), vec![0; 1024]].concat()
+}
+
+fn sends(archive: Vec<u8>) -> impl Fn(&mut Request) + Clone + Send + 'static {
+    move |request| request.archive(&archive)
+}
+
+/// All paths in a directory, sorted.
+fn tree(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut directories = vec![dir.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            found.push(entry.path().strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn run_in(dir: &TempDir, fake: &Fake, args: &[&str]) -> (i32, String, String) {
+    let output = fake.noxctl(args).current_dir(dir).output().unwrap();
+    let (status, stdout, stderr) = finished(output);
+    (status, String::from_utf8_lossy(&stdout).into_owned(), stderr)
+}
+
+fn usual() -> Vec<u8> {
+    archive(&[
+        raw("sub/", EntryType::Directory, "", 0o750, b""),
+        file("sub/f", 0o751, "hello"),
+        raw("to-f", EntryType::Symlink, "sub/f", 0o777, b""),
+    ])
+}
+
+#[test]
+fn a_download_is_unpacked_with_modes_times_and_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::http(sends(usual()));
+    let (status, stdout, stderr) = run_in(&dir, &fake, &["download", "s", "--extract", "a/b"]);
+    assert_eq!((status, stdout.as_str(), stderr.as_str()), (0, "✓ Extracted to a/b\n", ""));
+    let at = dir.path().join("a/b");
+    assert_eq!(tree(&at), ["sub", "sub/f", "to-f"]);
+    let f = at.join("to-f").metadata().unwrap();
+    assert_eq!((f.mode() & 0o7777, f.mtime(), f.len()), (0o751, 1_000_000_000, 5));
+    assert_eq!(at.join("sub").metadata().unwrap().mode() & 0o7777, 0o750);
+    let head = fake.seen.recv().unwrap();
+    assert!(head.as_str().unwrap().contains("src=/workspace&format=tar HTTP"), "{head}");
+    // Into the current directory, over what is there.
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    fs::write(dir.path().join("sub/kept"), "").unwrap();
+    let (status, stdout, _) = run_in(&dir, &fake, &["download", "s", "--json"]);
+    assert_eq!(status, 0);
+    let result: Value = serde_json::from_str(&stdout).unwrap();
+    let expected = json!({"src": "/workspace", "extract": ".", "bytes": usual().len(),
+        "redirected": false, "written": 3, "skipped": 0, "rerooted": 0, "setIdCleared": 0});
+    assert_eq!(result, expected);
+    assert_eq!(tree(&dir.path().join("sub")), ["f", "kept"]);
+}
+
+#[test]
+fn nothing_of_a_hostile_archive_gets_out() {
+    let outside = tempfile::tempdir().unwrap();
+    let dir = TempDir::new_in(outside.path()).unwrap();
+    let secret = outside.path().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    let (out, absolute) = (outside.path().to_str().unwrap(), secret.to_str().unwrap());
+    let hostile = archive(&[
+        file(absolute, 0o644, "overwritten"),
+        file("../secret", 0o644, "overwritten"),
+        file("a/../../secret", 0o644, "overwritten"),
+        raw("out", EntryType::Symlink, out, 0o777, b""),
+        file("out/secret", 0o644, "overwritten"),
+        raw("up", EntryType::Symlink, "..", 0o777, b""),
+        file("up/secret", 0o644, "overwritten"),
+        raw("hard", EntryType::Link, absolute, 0o644, b""),
+        raw("device", EntryType::Char, "", 0o666, b""),
+        raw("fifo", EntryType::Fifo, "", 0o666, b""),
+        file("setid", 0o6755, "x"),
+        // The positive control.
+        file("good", 0o644, "good"),
+    ]);
+    let fake = Fake::http(sends(hostile));
+    let (status, _, stderr) = run_in(&dir, &fake, &["download", "s"]);
+    assert_eq!(status, 0, "{stderr}");
+    for part in ["left out", "by their last name", "set-user-id"] {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
+    assert_eq!(secret.metadata().unwrap().nlink(), 1);
+    let here = dir.path().file_name().unwrap().to_str().unwrap();
+    let mut top: Vec<_> = fs::read_dir(outside.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    top.sort();
+    assert_eq!(top.len(), 2, "{top:?}");
+    assert!(top.iter().any(|name| name == here) && top.iter().any(|name| name == "secret"));
+    assert_eq!(fs::read_to_string(dir.path().join("good")).unwrap(), "good");
+    assert_eq!(dir.path().join("setid").metadata().unwrap().mode() & 0o7777, 0o755);
+    let found = tree(dir.path());
+    for name in &found {
+        let kind = dir.path().join(name).symlink_metadata().unwrap().file_type();
+        assert!(kind.is_file() || kind.is_dir(), "{name}");
+    }
+    for absent in ["device", "fifo", "hard"] {
+        assert!(!found.iter().any(|name| name == absent), "{found:?}");
+    }
+}
+
+#[test]
+fn links_that_stand_in_the_target_are_not_written_through() {
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret"), "secret").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    symlink(outside.path().join("secret"), dir.path().join("f")).unwrap();
+    let fake = Fake::http(sends(archive(&[file("f", 0o644, "new")])));
+    let (status, _, stderr) = run_in(&dir, &fake, &["download", "s"]);
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "secret");
+    assert!(dir.path().join("f").symlink_metadata().unwrap().is_file());
+    assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), "new");
+}
+
+#[test]
+fn what_is_cut_off_or_no_archive_leaves_nothing() {
+    let whole = archive(&[
+        raw("closed/", EntryType::Directory, "", 0o000, b""),
+        file("closed/f", 0o644, &"x".repeat(5000)),
+    ]);
+    let cut = whole[..2000].to_vec();
+    let no_last_chunk = whole;
+    type Answer = Box<dyn Fn(&mut Request) + Send + Sync>;
+    let answers: [(Answer, &str, &str); 4] = [
+        (
+            Box::new(move |request: &mut Request| {
+                request.begin("");
+                request.chunk(&cut);
+            }),
+            "before the transfer was complete",
+            "notReady",
+        ),
+        (
+            Box::new(move |request: &mut Request| {
+                request.begin("");
+                request.chunk(&no_last_chunk);
+            }),
+            "before the transfer was complete",
+            "notReady",
+        ),
+        (Box::new(|request: &mut Request| request.archive(&[b'x'; 2048])), "archive", "badArchive"),
+        (
+            Box::new(|request: &mut Request| request.json(507, &storage_full())),
+            "no room",
+            "storageFull",
+        ),
+    ];
+    for (answer, part, kind) in answers {
+        let answer = std::sync::Arc::new(answer);
+        let fake = Fake::http(move |request| answer(request));
+        let dir = tempfile::tempdir().unwrap();
+        for args in [&["--extract", "new/dir"][..], &[]] {
+            let args = [&["download", "s", "--json"], args].concat();
+            let (status, stdout, stderr) = run_in(&dir, &fake, &args);
+            assert_eq!((status, stdout.as_str()), (1, ""), "{stderr}");
+            assert!(stderr.contains(part), "{stderr}");
+            let error: Value = serde_json::from_str(&stderr).unwrap();
+            assert_eq!(error["error"]["data"]["kind"], kind, "{stderr}");
+            assert_eq!(tree(dir.path()), [""; 0], "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn an_archive_is_written_as_it_came() {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&usual()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let fake = Fake::http(sends(gzip.clone()));
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["download", "s", "--src", "sub", "--output", "o.tar.gz"];
+    let (status, stdout, stderr) = run_in(&dir, &fake, &args);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    assert_eq!(stdout, "✓ Downloaded to o.tar.gz\n");
+    assert_eq!(tree(dir.path()), ["o.tar.gz"]);
+    assert!(fs::read(dir.path().join("o.tar.gz")).unwrap() == gzip);
+    let head = fake.seen.recv().unwrap();
+    assert!(head.as_str().unwrap().contains("src=sub&format=tar.gz HTTP"), "{head}");
+    // To standard output nothing but the archive.
+    let (status, stdout, stderr) = fake.run(&["download", "s", "-o", "-"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    assert!(stdout == gzip);
+    assert_eq!(fake.run(&["download", "s", "-o", "-", "--json"]).0, 2);
+    // What is no file is not replaced.
+    let fifo = dir.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let reading = std::thread::spawn(move || fs::read(fifo).unwrap());
+    assert_eq!(run_in(&dir, &fake, &["download", "s", "-o", "fifo"]).0, 0);
+    assert!(reading.join().unwrap() == gzip);
+}
+
+#[test]
+fn a_file_is_replaced_only_by_a_whole_archive() {
+    let fake = Fake::http(|request| {
+        request.begin("");
+        request.chunk(b"half");
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let old = dir.path().join("old");
+    fs::write(&old, "old").unwrap();
+    fs::set_permissions(&old, Permissions::from_mode(0o600)).unwrap();
+    symlink("old", dir.path().join("link")).unwrap();
+    for name in ["old", "link", "new"] {
+        let (status, stdout, stderr) = run_in(&dir, &fake, &["download", "s", "--output", name]);
+        assert_eq!((status, stdout.as_str()), (1, ""), "{stderr}");
+        assert_eq!(tree(dir.path()), ["link", "old"], "{stderr}");
+        assert_eq!(fs::read_to_string(&old).unwrap(), "old");
+    }
+    let fake = Fake::http(sends(b"new".to_vec()));
+    assert_eq!(run_in(&dir, &fake, &["download", "s", "--output", "link"]).0, 0);
+    assert_eq!(fs::read_to_string(&old).unwrap(), "new");
+    assert_eq!(old.metadata().unwrap().mode() & 0o7777, 0o600);
+    assert!(dir.path().join("link").is_symlink());
+}
+
+#[test]
+fn an_interrupt_leaves_nothing() {
+    for args in [&["download", "s", "--extract", "new"][..], &["download", "s", "-o", "f"]] {
+        let (began, begun) = channel();
+        let fake = Fake::http(move |request| {
+            request.begin("");
+            request.chunk(&usual()[..1200]);
+            began.send(()).unwrap();
+            // Until the client hangs up.
+            assert_eq!(request.stream.read(&mut [0]).unwrap_or(0), 0);
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let noxctl = fake
+            .noxctl(args)
+            .current_dir(&dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        begun.recv().unwrap();
+        let pid = noxctl.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let (status, stdout, stderr) = finished(noxctl.wait_with_output().unwrap());
+        assert_eq!((status, stdout.len()), (130, 0), "{stderr}");
+        assert!(stderr.contains("interrupted"), "{stderr}");
+        assert_eq!(tree(dir.path()), [""; 0]);
+    }
+}
+
+/// A sandbox where `/workspace/d` is a directory, `/workspace/f` a file, and links to both.
+fn rpc(request: &Value) -> Value {
+    assert_eq!(request["method"], "file.stat");
+    let (kind, target) = match request["params"]["path"].as_str().unwrap() {
+        "/workspace" | "/workspace/d" => ("directory", None),
+        "/workspace/f" => ("file", None),
+        "/workspace/to-d" => ("symlink", Some("d")),
+        "/workspace/to-f" => ("symlink", Some("/workspace/f")),
+        path => {
+            return json!({"error": {"code": -32043, "message": format!("no file {path}"),
+                "data": {"kind": "fileNotFound"}}});
+        }
+    };
+    let mut stat = json!({"name": "../../x", "type": kind, "size": 0, "mode": 0o750,
+        "modifiedAt": "2026-01-01T00:00:00Z", "redirected": false});
+    if let Some(target) = target {
+        stat["target"] = target.into();
+    }
+    json!({ "result": stat })
+}
+
+fn sandbox() -> Fake {
+    Fake::new(rpc, |request| {
+        if request.head.contains("src=/workspace/f&") {
+            request.archive(&archive(&[file("f", 0o751, "hello")]));
+        } else {
+            request.archive(&usual());
+        }
+    })
+}
+
+#[test]
+fn a_copy_out_goes_where_dockers_goes() {
+    let fake = sandbox();
+    let sub = |at: &str| [at, "/sub", "/sub/f", "/to-f"].map(|part| part.to_owned());
+    let below = |at: &str| {
+        let mut all: Vec<String> = sub("").into_iter().map(|part| format!("{at}{part}")).collect();
+        all.push("here".to_owned());
+        all.push("old".to_owned());
+        all.sort();
+        all.dedup();
+        all
+    };
+    let one = |name: &str| {
+        let mut all = vec!["here".to_owned(), "old".to_owned(), name.to_owned()];
+        all.sort();
+        all.dedup();
+        all
+    };
+    for (src, dst, expected) in [
+        ("s:f", "here", one("here/f")),
+        ("s:f", "here/", one("here/f")),
+        ("s:/workspace/f", ".", one("f")),
+        ("s:f", "./new", one("new")),
+        ("s:f", "old", one("old")),
+        ("s:to-f", "here", one("here/to-f")),
+        ("s:d", "here", below("here/d")),
+        ("s:d/", "new", below("new")),
+        ("s:d", "new/", below("new")),
+        ("s:to-d", "here", below("here/to-d")),
+        ("s:d/.", "here", below("here")),
+        ("s:d/.", "new", below("new")),
+        ("s:", "new", below("new")),
+        ("s:", "here", below("here/workspace")),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("here")).unwrap();
+        fs::write(dir.path().join("old"), "old").unwrap();
+        let (status, stdout, stderr) = run_in(&dir, &fake, &["cp", src, dst]);
+        assert_eq!((status, stdout.as_str()), (0, ""), "{src} {dst}: {stderr}");
+        assert_eq!(tree(dir.path()), expected, "{src} {dst}");
+        if dst == "new" {
+            assert_eq!(dir.path().join("new").metadata().unwrap().mode() & 0o7777, 0o750);
+        }
+        if dst == "old" {
+            assert_eq!(fs::read_to_string(dir.path().join("old")).unwrap(), "hello");
+        }
+    }
+    for (src, dst, part) in [
+        ("s:f", "new/", "no such file"),
+        ("s:f", "new/f", "no such file"),
+        ("s:f", "old/", "not a directory"),
+        ("s:d", "old", "not a directory"),
+        ("s:absent", ".", "no /workspace/absent"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("old"), "old").unwrap();
+        let (status, _, stderr) = run_in(&dir, &fake, &["cp", src, dst]);
+        assert_eq!(status, 1, "{src} {dst}");
+        assert!(stderr.contains(part), "{src} {dst}: {stderr}");
+        assert_eq!(tree(dir.path()), ["old"]);
+    }
+}
+
+#[test]
+fn one_file_that_was_asked_for_is_all_that_is_taken() {
+    for members in [
+        vec![file("f", 0o644, "x"), file("extra", 0o644, "x")],
+        vec![raw("f/", EntryType::Directory, "", 0o755, b""), file("f/x", 0o644, "x")],
+        vec![],
+    ] {
+        let bytes = archive(&members);
+        let fake = Fake::new(rpc, move |request| request.archive(&bytes));
+        let dir = tempfile::tempdir().unwrap();
+        let (status, _, stderr) = run_in(&dir, &fake, &["cp", "s:f", "."]);
+        assert_eq!(status, 1);
+        assert!(stderr.contains("not that of one file"), "{stderr}");
+        assert_eq!(tree(dir.path()), [""; 0]);
+    }
+}
+
+#[test]
+fn a_copy_to_standard_output_is_an_archive() {
+    let (status, stdout, stderr) = sandbox().run(&["cp", "s:d", "-"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    assert!(stdout == usual());
+    assert_eq!(sandbox().run(&["cp", "s:d", "-", "--json"]).0, 2);
+}
