@@ -170,10 +170,11 @@ impl<'a> Cursor<'a> {
 
     /// Leaves the directory and gives it its mode and time. Does nothing at the top.
     pub(crate) fn leave(&mut self) -> nix::Result<()> {
-        if let (Some(level), Some(dir)) = (self.levels.last(), &self.here) {
-            level.meta.apply(dir.as_fd())?;
+        // The mode last: it may take away the right to go from there to `..`.
+        match self.depart()? {
+            Some((dir, meta)) => meta.apply(dir.as_fd()),
+            None => Ok(()),
         }
-        self.climb().map(drop)
     }
 
     /// Leaves the directory as it is, and hands out what it holds and what it was to get;

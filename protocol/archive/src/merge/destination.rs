@@ -61,16 +61,18 @@ impl<'a> Destination<'a> {
     /// the top.
     pub(super) fn leave(&mut self, meta: Option<Meta>) -> nix::Result<()> {
         let Some((level, dir)) = self.levels.pop().zip(self.here.take()) else { return Ok(()) };
+        // Before the mode, which may take away the right to go from here to `..`.
+        let above = self.levels.last().map(|level| (hold(dir.as_fd(), b".."), level.identity));
         match meta.map(|meta| give(&dir, &level.stat, meta)) {
             Some(Err(Errno::EPERM)) if level.stat.st_uid != geteuid().as_raw() => {}
             Some(done) => done?,
             None if level.opened_up => chmod(&dir, level.stat.st_mode)?,
             None => {}
         }
-        if let Some(level) = self.levels.last() {
+        if let Some((above, identity)) = above {
             // It may have been moved since; then this is not the way back.
-            let above = hold(dir.as_fd(), b"..")?;
-            if Identity::of(&fstat(&above)?) != level.identity {
+            let above = above?;
+            if Identity::of(&fstat(&above)?) != identity {
                 return Err(Errno::ESTALE);
             }
             self.here = Some(above);

@@ -104,9 +104,10 @@ impl<'a> Writer<'a> {
     /// Leaves directories until it is only so deep.
     fn retreat(&mut self, depth: usize) -> Result<(), StageError> {
         while self.cursor.depth() > depth {
-            if let Err(errno) = self.cursor.leave() {
-                return Err(self.failed("finish the directory", self.cursor.name(), errno));
-            }
+            let name = self.cursor.name().to_vec();
+            self.cursor
+                .leave()
+                .map_err(|errno| self.failed("finish the directory", &name, errno))?;
         }
         Ok(())
     }
