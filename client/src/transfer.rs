@@ -16,8 +16,9 @@ use ureq::{Agent, Body, BodyReader, SendBody};
 use crate::TransferError;
 use crate::transport::{NoNames, SocketConnector};
 
-/// Bytes that go to the system at once, each way; less costs more calls than copying.
-const BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes that go to the system at once, each way: less costs calls, more leaves the
+/// processor's cache between the copies that are made of them.
+const BUFFER_BYTES: usize = 128 * 1024;
 
 /// Longest answer that is no archive, in bytes.
 const MAX_ANSWER_BYTES: u64 = 1024 * 1024;

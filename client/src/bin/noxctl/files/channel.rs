@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel as unbounded, sync_channel};
 
 /// Bytes of one buffer.
-const BUFFER_BYTES: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 128 * 1024;
 
 /// Full buffers that may wait.
 const WAITING: usize = 4;

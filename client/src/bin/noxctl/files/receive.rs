@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ const TEMPORARY: &str = ".noxctl-";
 /// What an archive may bring: as much as there is room for.
 const LIMITS: Limits =
     Limits { bytes: u64::MAX / 2, members: 10_000_000, keep_free: 64 * 1024 * 1024 };
+
+/// Bytes that are written at once.
+const PIECE_BYTES: usize = 128 * 1024;
 
 /// An archive as it arrives.
 pub(super) struct Arriving<'a> {
@@ -96,7 +99,8 @@ pub(super) fn notice_interrupts() -> Result<Interrupt, CliError> {
 /// Writes it to standard output.
 pub(super) fn print(arriving: &mut Arriving<'_>) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
-    let written = io::copy(arriving, &mut stdout).and_then(|_| stdout.flush());
+    let mut pieces = BufReader::with_capacity(PIECE_BYTES, &mut *arriving);
+    let written = io::copy(&mut pieces, &mut stdout).and_then(|_| stdout.flush());
     written.map_err(|e| arriving.explain(CliError::Stdout(e)))
 }
 
@@ -132,7 +136,7 @@ pub(super) fn save(arriving: &mut Arriving<'_>, path: &Path) -> Result<(), CliEr
 }
 
 fn write(arriving: &mut Arriving<'_>, file: &mut File, path: &Path) -> Result<(), CliError> {
-    let written = io::copy(arriving, file);
+    let written = io::copy(&mut BufReader::with_capacity(PIECE_BYTES, &mut *arriving), file);
     written.map(drop).map_err(|e| arriving.explain(FileError::local("write", path)(e)))
 }
 

@@ -50,6 +50,7 @@ pub(super) fn put(
         Some((archive, packed)) => (send::line(&mut daemon, session_id, dest, &archive)?, packed),
         None => {
             let transfers = Transfers::new(daemon.socket());
+            drop(daemon);
             let progress = Progress::new(context.out, Some(size.bytes));
             send::stream(&transfers, session_id, dest, items, progress)?
         }
