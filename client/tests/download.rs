@@ -210,7 +210,11 @@ fn a_file_is_replaced_only_by_a_whole_archive() {
 
 #[test]
 fn an_interrupt_leaves_nothing() {
-    for args in [&["download", "s", "--extract", "new"][..], &["download", "s", "-o", "f"]] {
+    for (signal, args) in [
+        ("-INT", &["download", "s", "--extract", "new"][..]),
+        ("-TERM", &["download", "s", "--extract", "new"]),
+        ("-HUP", &["download", "s", "-o", "f"]),
+    ] {
         let (began, begun) = channel();
         let fake = Fake::http(move |request| {
             request.begin("");
@@ -229,7 +233,7 @@ fn an_interrupt_leaves_nothing() {
             .unwrap();
         begun.recv().unwrap();
         let pid = noxctl.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         let (status, stdout, stderr) = finished(noxctl.wait_with_output().unwrap());
         assert_eq!((status, stdout.len()), (130, 0), "{stderr}");
         assert!(stderr.contains("interrupted"), "{stderr}");

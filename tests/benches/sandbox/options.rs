@@ -44,7 +44,7 @@ const FULL: Scale = Scale {
     spawns: 1000,
     live: &[1000, 5000],
     large: 1 << 30,
-    small: 20_000,
+    small: 4000,
 };
 const SHORT: Scale = Scale {
     rounds: 2,

@@ -70,3 +70,66 @@ fn a_download_that_does_not_fit_an_answer_goes_over_http() {
         noxrunner_tests::archive::http_download(&daemon, "s", "src=big&format=tar").unwrap();
     assert!(status == 200 && body.len() > 12 << 20);
 }
+
+mod root_only {
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    use noxrunner_tests::run;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Starts what follows with a small file system over its base directory. Before it: what
+    /// sandboxes see of the mounts is looked at once.
+    const ON_A_SMALL_DISK: &str = "for a; do [ \"$p\" = --base-dir ] && b=$a; p=$a; done; \
+        mount -t tmpfs -o size=8m,nr_inodes=500 none \"$b\" && exec \"$@\"";
+
+    /// That file system, taken away again.
+    struct Small(PathBuf);
+
+    impl Drop for Small {
+        fn drop(&mut self) {
+            let gone = run(Command::new("umount").arg("--lazy").arg(&self.0));
+            assert!(gone.status.success() || std::thread::panicking(), "{gone:?}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_gets_full_is_said_and_nothing_is_half_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("policy.toml");
+        fs::write(&file, "keep_free = \"1\"").unwrap();
+        let wrapper = ["sh", "-c", ON_A_SMALL_DISK, "-"];
+        let arguments = ["--policy", file.to_str().unwrap()];
+        let daemon = TestDaemon::start_under(&wrapper, &arguments);
+        let small = Small(daemon.base.clone());
+        let (daemon, workspace) = with_sandbox(daemon);
+        fs::write(workspace.join("before"), "kept").unwrap();
+        // Too many bytes, and too many files.
+        for code in ["add('x', os.urandom(9 << 20))", "for n in range(600): add('d/%d' % n)"] {
+            let archive = built("w", code);
+            for door in Door::BOTH {
+                if door == Door::Rpc && archive.len() > 3 << 20 {
+                    continue;
+                }
+                let (kind, message) = door.upload(&daemon, "s", ".", &archive).unwrap_err();
+                assert_eq!(kind, "storageFull", "{message}");
+                assert_eq!(listing(&workspace), ["before: kept"]);
+                nothing_staged(&workspace);
+            }
+        }
+        assert_eq!(daemon.sh("s", "head -c 7000000 /dev/zero > fill").exit_code, 0);
+        let data = "y".repeat(3 << 20);
+        for append in [false, true] {
+            let params =
+                json!({"sessionId": "s", "path": "before", "data": data, "append": append});
+            let error = daemon.call("file.write", params).unwrap_err();
+            assert_eq!(error.kind.name(), "storageFull", "{error}");
+            assert_eq!(fs::read_to_string(workspace.join("before")).unwrap(), "kept");
+        }
+        nothing_staged(&workspace);
+        daemon.delete("s");
+        drop(small);
+    }
+}

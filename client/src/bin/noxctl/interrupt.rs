@@ -1,4 +1,4 @@
-//! What Ctrl-C does.
+//! What Ctrl-C does, and the other ways of asking a program to end.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
 /// Exit status after an interrupt: 128 and the number of SIGINT.
@@ -20,7 +20,7 @@ pub(crate) fn exit_at_once() {
     let _ = flag::register_conditional_shutdown(SIGINT, STATUS.into(), always);
 }
 
-/// Notices an interrupt, so that what was begun can be cleaned up. A second one ends at once.
+/// Notices an interrupt, or another signal that asks for an end, so that what was begun can be cleaned up. A second one ends at once.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     came: Arc<AtomicBool>,
@@ -35,11 +35,13 @@ impl Interrupt {
     pub(crate) fn notice() -> io::Result<Self> {
         let came = Arc::new(AtomicBool::new(false));
         let (wakes, wake) = UnixStream::pair()?;
-        // They act in this order: the first interrupt finds the flag unset.
-        flag::register_conditional_shutdown(SIGINT, STATUS.into(), Arc::clone(&came))?;
-        flag::register(SIGINT, Arc::clone(&came))?;
-        // A flag alone would be missed by a wait that begins just after it was looked at.
-        pipe::register(SIGINT, wake)?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // They act in this order: the first interrupt finds the flag unset.
+            flag::register_conditional_shutdown(signal, STATUS.into(), Arc::clone(&came))?;
+            flag::register(signal, Arc::clone(&came))?;
+            // A flag alone would be missed by a wait that begins just after it was looked at.
+            pipe::register(signal, wake.try_clone()?)?;
+        }
         Ok(Self { came, wakes })
     }
 

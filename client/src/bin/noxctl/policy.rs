@@ -10,7 +10,7 @@ use noxrunner_protocol::types::{NoParams, PolicyCheck, PolicyCheckParams, Policy
 use crate::cli::{PolicyArgs, PolicyCheckArgs, PolicyVerb};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::render::{list, wire_name};
+use crate::render::{bytes, list, wire_name};
 
 /// `policy` and `policy check`.
 pub(crate) fn policy(context: &Context<'_>, args: PolicyArgs) -> Result<u8, CliError> {
@@ -38,6 +38,8 @@ fn describe(policy: &PolicyInfo) -> Vec<(&'static str, String)> {
         ("expose", list(&policy.expose)),
         ("network allowed", list(&networks)),
         ("network default", wire_name(&policy.network_default)),
+        ("max upload", bytes(policy.max_upload_bytes)),
+        ("keep free", bytes(policy.keep_free_bytes)),
     ];
     let gaps = policy.not_enforced.iter();
     pairs.extend(gaps.map(|gap| ("not enforced", format!("{}: {}", gap.setting, gap.why))));
