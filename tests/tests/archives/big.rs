@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
-use noxrunner_tests::{TestDaemon, run, text};
+use noxrunner_tests::{TestDaemon, text};
 
 /// How much more memory the daemon may take at its peak, in KiB.
 const MOST_KIB: u64 = 32 * 1024;
@@ -24,7 +24,7 @@ mod heavy {
         write_big(&file);
         let sum = sha256(&file);
         let grown = growth(&daemon, || {
-            let done = run(&mut daemon.noxctl(&["upload", "s", file.to_str().unwrap()]));
+            let done = output(&mut daemon.noxctl(&["upload", "s", file.to_str().unwrap()]));
             assert!(done.status.success(), "{}", text(&done.stderr));
         });
         assert!(grown < MOST_KIB, "the daemon grew by {grown} KiB");
@@ -35,7 +35,7 @@ mod heavy {
         let back = dir.path().join("back");
         let grown = growth(&daemon, || {
             let into = back.to_str().unwrap();
-            let done = run(&mut daemon.noxctl(&["download", "s", "--extract", into]));
+            let done = output(&mut daemon.noxctl(&["download", "s", "--extract", into]));
             assert!(done.status.success(), "{}", text(&done.stderr));
         });
         assert!(grown < MOST_KIB, "the daemon grew by {grown} KiB");
@@ -46,13 +46,13 @@ mod heavy {
         let packed = dir.path().join("big.tar.gz");
         let grown = growth(&daemon, || {
             let into = packed.to_str().unwrap();
-            let done = run(&mut daemon.noxctl(&["download", "s", "--output", into]));
+            let done = output(&mut daemon.noxctl(&["download", "s", "--output", into]));
             assert!(done.status.success(), "{}", text(&done.stderr));
         });
         assert!(grown < MOST_KIB, "the daemon grew by {grown} KiB");
         let script = "tar -xzOf \"$1\" big | sha256sum";
-        let output = run(Command::new("sh").args(["-c", script, "-"]).arg(&packed));
-        assert_eq!(text(&output.stdout).split(' ').next(), Some(sum.as_str()));
+        let unpacked = output(Command::new("sh").args(["-c", script, "-"]).arg(&packed));
+        assert_eq!(text(&unpacked.stdout).split(' ').next(), Some(sum.as_str()));
     }
 }
 
@@ -88,6 +88,11 @@ fn write_big(path: &Path) {
 }
 
 fn sha256(path: &Path) -> String {
-    let output = run(Command::new("sha256sum").arg(path));
-    text(&output.stdout).split(' ').next().unwrap().to_owned()
+    let summed = output(Command::new("sha256sum").arg(path));
+    text(&summed.stdout).split(' ').next().unwrap().to_owned()
+}
+
+/// Runs a command that may take longer than most; the test's own limit ends it.
+fn output(command: &mut Command) -> Output {
+    command.output().unwrap()
 }
