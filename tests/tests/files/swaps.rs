@@ -82,11 +82,13 @@ fn a_million_swaps_reach_nothing_outside(daemon: TestDaemon) {
                 thread::yield_now();
             }
         });
-        let archive = archive();
+        let below = archive("");
+        // Its directory is the very one that is exchanged.
+        let around = archive("d/");
         let mut wire = daemon.wire();
         let mut id = 0;
         while !done.load(Ordering::SeqCst) {
-            for (method, params) in deeds(&archive, id) {
+            for (method, params) in deeds(&below, &around, id) {
                 id += 1;
                 let answer = wire.call(id, method, params).to_string();
                 assert!(!answer.contains(SECRET), "{method}: {answer}");
@@ -108,7 +110,7 @@ fn a_million_swaps_reach_nothing_outside(daemon: TestDaemon) {
 }
 
 /// One round of everything that the daemon does with files.
-fn deeds(archive: &str, round: u64) -> Vec<(&'static str, Value)> {
+fn deeds(below: &str, around: &str, round: u64) -> Vec<(&'static str, Value)> {
     let with = |mut params: Value| {
         params["sessionId"] = json!("s");
         params
@@ -120,8 +122,9 @@ fn deeds(archive: &str, round: u64) -> Vec<(&'static str, Value)> {
         ("file.write", with(json!({"path": "d/written", "data": "x"}))),
         ("file.write", with(json!({"path": "d/secret", "data": "x", "append": true}))),
         ("file.mkdir", with(json!({"path": format!("d/new/{}", round % 8)}))),
-        ("file.upload", with(json!({"dest": "d", "archive": archive}))),
-        ("file.upload", with(json!({"dest": "d/deep/er", "archive": archive}))),
+        ("file.upload", with(json!({"dest": "d", "archive": below}))),
+        ("file.upload", with(json!({"dest": "d/deep/er", "archive": below}))),
+        ("file.upload", with(json!({"archive": around}))),
         ("file.rename", with(json!({"from": "d/secret", "to": "stolen"}))),
         ("file.rename", with(json!({"from": "d/written", "to": "d/sub/w"}))),
         ("file.download", with(json!({"src": "d"}))),
@@ -136,13 +139,14 @@ fn deeds(archive: &str, round: u64) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// An archive with a file, a directory that is there outside too, and one file in that.
-fn archive() -> String {
+/// An archive with a file, a directory that is there outside too, and one file in that; all of
+/// it below another directory, or not.
+fn archive(prefix: &str) -> String {
     use base64::Engine as _;
     let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("sub")).unwrap();
+    fs::create_dir_all(dir.path().join(prefix).join("sub")).unwrap();
     for name in ["uploaded", "sub/uploaded", "secret"] {
-        fs::write(dir.path().join(name), "uploaded").unwrap();
+        fs::write(dir.path().join(prefix).join(name), "uploaded").unwrap();
     }
     let mut tar = std::process::Command::new("tar");
     let packed = noxrunner_tests::run(tar.arg("-czC").arg(dir.path()).arg("."));
