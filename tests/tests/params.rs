@@ -126,8 +126,6 @@ fn what_is_not_built_yet_says_so() {
         "process.start",
         "process.read",
         "process.subscribe",
-        "file.read",
-        "file.upload",
         "file.watch",
         "events.subscribe",
         "no.such",

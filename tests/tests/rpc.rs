@@ -38,7 +38,8 @@ fn the_document_lists_every_method_and_each_can_be_called() {
     let names: Vec<&str> = methods.iter().map(|m| m["name"].as_str().unwrap()).collect();
     assert_eq!(names, method::NAMES);
     let listed = "health rpc.discover sandbox.create sandbox.get sandbox.list sandbox.touch sandbox.delete \
-        sandbox.exec policy.get policy.check daemon.info daemon.shutdown";
+        sandbox.exec file.read file.write file.list file.stat file.mkdir file.remove file.rename file.upload \
+        file.download policy.get policy.check daemon.info daemon.shutdown";
     assert_eq!(
         names.iter().collect::<BTreeSet<_>>(),
         listed.split(' ').collect::<Vec<_>>().iter().collect()
@@ -79,6 +80,8 @@ fn the_document_names_the_params_that_methods_take() {
         "sandbox.create:ttlSeconds",
         "sandbox.get:sessionId",
         "policy.check:pathBase64",
+        "file.read:pathBase64",
+        "file.rename:toBase64",
     ] {
         assert!(taken.iter().any(|t| t == expected), "{expected}: {taken:?}");
     }

@@ -80,17 +80,17 @@ fn warnings(report: &Report) -> Vec<String> {
     let counted = [
         (
             report.skipped_links,
-            "left out because they lead out of the sandbox, or to nothing: links",
+            "link(s) left out: they lead out of the sandbox, or to what the archive does not have",
         ),
-        (report.skipped_special, "left out: devices, named pipes and other special files"),
+        (report.skipped_special, "device(s), named pipe(s) or the like left out"),
         (
             report.rerooted,
-            "put into the destination by their last name, since they were absolute or had `..` in them: members",
+            "member(s) put into the destination by their last name: they were absolute, or had `..` in them",
         ),
-        (report.set_id_cleared, "written without their set-id or sticky bits: files"),
+        (report.set_id_cleared, "file(s) written without their set-id or sticky bits"),
     ];
     let said = counted.into_iter().filter(|(n, _)| *n > 0);
-    said.map(|(n, what)| format!("{what} ({n})")).collect()
+    said.map(|(n, what)| format!("{n} {what}")).collect()
 }
 
 /// What a download is of: found, and not yet read.

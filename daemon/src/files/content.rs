@@ -93,20 +93,13 @@ fn read_range(file: &File, offset: u64, length: u64, bytes: &mut Vec<u8>) -> io:
 /// How many bytes there are without a last character that is cut in two. All
 /// of them, where that would be nothing: a reader must get on.
 fn whole_characters(bytes: &[u8]) -> usize {
-    let cut = match std::str::from_utf8(bytes) {
-        Ok(_) => return bytes.len(),
-        Err(e) => e,
+    // UTF-8 has at most four bytes a character (RFC 3629), so three are the most of a cut one.
+    let earliest = bytes.len().saturating_sub(3).max(1);
+    let is_cut = |at: &usize| {
+        let rest = std::str::from_utf8(&bytes[*at..]);
+        rest.is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
     };
-    // Look at the end alone: whatever is wrong before it stays a replacement character.
-    let last = bytes.iter().rposition(|byte| byte & 0xC0 != 0x80);
-    match last.filter(|at| *at > 0 && bytes.len() - at < 4) {
-        Some(at) if cut.error_len().is_none() || starts_cut_character(&bytes[at..]) => at,
-        Some(_) | None => bytes.len(),
-    }
-}
-
-fn starts_cut_character(tail: &[u8]) -> bool {
-    std::str::from_utf8(tail).is_err_and(|e| e.error_len().is_none())
+    (earliest..bytes.len()).find(is_cut).unwrap_or(bytes.len())
 }
 
 /// What a file is to have in it.
@@ -147,7 +140,6 @@ pub fn write(
 
 fn replace(places: &Places<'_>, inside: &Inside, content: Content<'_>) -> Result<(), FileError> {
     let path = shown(inside);
-    let failed = |step| move |errno| (step, errno);
     let (parent, name) = places.hold_parent(inside, Missing::Make)?;
     let mode = match fstatat(&parent, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) if kind(&stat) == SFlag::S_IFDIR => return Err(FileError::IsADirectory(path)),
@@ -156,8 +148,8 @@ fn replace(places: &Places<'_>, inside: &Inside, content: Content<'_>) -> Result
         Err(errno) => return Err(FileError::of("look at", &path, errno)),
     };
     let staging = Staging::new(places.sandbox)?;
-    let file = create(staging.fd()).map_err(failed("create"));
-    let mut file = file.map_err(|(step, errno)| FileError::of(step, &path, errno))?;
+    let created = create(staging.fd());
+    let mut file = created.map_err(|errno| FileError::of("create", &path, errno))?;
     file.write_all(content.data).map_err(|e| of_io("write", &path, &e))?;
     let finish = || {
         if let Some(uid) = places.owner {

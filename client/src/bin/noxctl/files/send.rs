@@ -108,15 +108,6 @@ pub(super) fn remark(out: &Out, result: &UploadResult, left_out: u64) {
     if result.redirected {
         out.warn(&format!("the destination leads out of the sandbox: {} instead", result.dest));
     }
-    if result.skipped > 0 {
-        out.warn(&format!("{} left out: links that lead out, or no files", result.skipped));
-    }
-    if result.rerooted > 0 {
-        out.warn(&format!("{} with a path that leads out: by their last name", result.rerooted));
-    }
-    if result.set_id_cleared > 0 {
-        out.warn(&format!("{} lost a set-user-id or set-group-id bit", result.set_id_cleared));
-    }
     result.warnings.iter().for_each(|warning| out.warn(warning));
 }
 
