@@ -19,8 +19,10 @@ const PREAMBLE: &str = r#"
 import io, os, struct, sys, tarfile
 out = io.BytesIO()
 t = tarfile.open(fileobj=out, mode=sys.argv[1], format=tarfile.GNU_FORMAT)
-def add(name, data=b'', type=tarfile.REGTYPE, link='', mode=0o644, **more):
+def add(name, data=b'', type=tarfile.REGTYPE, link='', mode=None, **more):
     i = tarfile.TarInfo(name)
+    if mode is None:
+        mode = 0o755 if type == DIR else 0o644
     i.type, i.linkname, i.mode, i.size = type, link, mode, len(data)
     for k, v in more.items():
         setattr(i, k, v)
