@@ -122,9 +122,19 @@ pub fn noted(workspace: &Path) -> BTreeMap<String, i32> {
 /// Waits until so many processes have noted their number, and gives them; all are alive.
 #[track_caller]
 pub fn wait_for_noted(workspace: &Path, count: usize) -> BTreeMap<String, Process> {
+    wait_for_noted_in(workspace, "", count)
+}
+
+/// The same of processes that were started in a directory of the workspace.
+#[track_caller]
+pub fn wait_for_noted_in(
+    workspace: &Path,
+    directory: &str,
+    count: usize,
+) -> BTreeMap<String, Process> {
     let mut found = BTreeMap::new();
     eventually(&format!("{count} processes note their numbers"), 3 * SOON, || {
-        found = noted(workspace);
+        found = noted(&workspace.join(directory));
         found.len() >= count
     });
     let numbers = Numbers::now();
@@ -155,7 +165,7 @@ setsid sh -c 'echo $$ > pids/child-of-another-session; exec sleep 1000' &
 pub const ZOO_SIZE: usize = 7;
 
 /// More of them: they are in sessions of their own and nobody's children, some without anything that
-/// would tell where they come from. Tracking these beyond their sandbox's end is a later version's.
+/// would tell where they come from.
 pub const STRAYS: &str = r#"
 mkdir -p pids
 (setsid sh -c 'echo $$ > pids/daemon; exec sleep 1000' &)
@@ -176,7 +186,7 @@ pub fn zygote(daemon: &TestDaemon) -> Process {
     children[0]
 }
 
-/// The init of a sandbox: the parent of a command that runs in it.
+/// The init of a sandbox: the parent of a command that runs in it, or of its supervisor.
 #[track_caller]
 pub fn init_of(daemon: &TestDaemon, id: &str) -> Process {
     let mut params = timed(id, "exec sleep 1000", 3600.0);
@@ -190,7 +200,10 @@ pub fn init_of(daemon: &TestDaemon, id: &str) -> Process {
         child.is_some()
     });
     let child = child.unwrap();
-    let init = parent(child);
+    let mut init = parent(child);
+    if init.is_supervisor() {
+        init = parent(init);
+    }
     child.signal(Signal::SIGKILL);
     assert_eq!(pending.result_within(SOON).exit_code, 137);
     init

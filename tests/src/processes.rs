@@ -46,6 +46,16 @@ impl Process {
         }
     }
 
+    /// Whether it keeps the processes of one of several commands together.
+    pub fn is_supervisor(&self) -> bool {
+        self.proc("comm").trim_ascii_end() == b"nox-supervisor"
+    }
+
+    /// Whether its command line has this in it.
+    pub fn names(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.proc("cmdline")).contains(text)
+    }
+
     /// A file of its directory in /proc; nothing where it is gone or may not be looked at.
     fn proc(&self, file: &str) -> Vec<u8> {
         fs::read(format!("/proc/{}/{file}", self.pid)).unwrap_or_default()

@@ -146,7 +146,7 @@ fn code_cannot_kill_or_stop_its_init() {
     let other = wait_for_noted(&place, 1)["other"];
     let init = init_of(&daemon, "s");
     for signal in ["KILL", "STOP", "TERM"] {
-        let result = daemon.sh("s", &format!("kill -{signal} $PPID && echo sent to $PPID"));
+        let result = daemon.sh("s", &format!("kill -{signal} 1 && echo sent to 1"));
         assert_eq!((result.exit_code, result.stdout.as_str()), (0, "sent to 1\n"), "{signal}");
     }
     assert!(init.is_alive() && !is_stopped(init.pid) && other.is_alive());

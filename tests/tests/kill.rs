@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use noxrunner_protocol::types::Cause;
 use noxrunner_tests::life::{
     Pending, Process, STRAYS, STRAYS_SIZE, ZOO, ZOO_SIZE, alive, is_stopped, nothing_runs, timed,
-    wait_for_noted, workspace,
+    wait_for_noted, wait_for_noted_in, workspace,
 };
 use noxrunner_tests::{SOON, TestDaemon, eventually, in_both_tiers};
 
@@ -21,6 +21,12 @@ in_both_tiers!(
     what_an_ended_command_left_behind_lives_until_the_delete,
     a_background_child_that_holds_the_pipes_does_not_hang_the_answer,
     a_deadline_of_one_command_leaves_the_others_alone,
+    nothing_hides_from_a_deadline,
+    nothing_hides_from_a_hang_up,
+    what_others_left_and_run_outlives_a_deadline,
+    strays_beside_other_commands_meet_their_deadline,
+    fork_bombs_meet_their_deadline,
+    threads_that_fork_meet_their_deadline,
 );
 
 /// Everything that a command started is to be dead this long after its end.
@@ -90,6 +96,154 @@ fn a_deadline_ends_chains_of_forks(daemon: TestDaemon) {
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(links(), before, "a chain goes on, round {round}");
         fs::remove_file(place.join("links")).unwrap();
+    }
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// Sessions of their own, orphans, cleared environments, closed descriptors: all of it goes.
+fn nothing_hides_from_a_deadline(daemon: TestDaemon) {
+    let place = workspace(&daemon.create("s"));
+    let pending = Pending::exec(&daemon, &timed("s", &format!("{ZOO} {STRAYS} wait"), 3.0));
+    let zoo = wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE);
+    assert_eq!(pending.result_within(SOON).cause, Cause::Timeout);
+    all_dead(&zoo.into_values().collect::<Vec<_>>(), A_SECOND);
+    assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+fn nothing_hides_from_a_hang_up(daemon: TestDaemon) {
+    let place = workspace(&daemon.create("s"));
+    let pending = Pending::sh(&daemon, "s", &format!("{ZOO} {STRAYS} wait"));
+    let zoo = wait_for_noted(&place, ZOO_SIZE + STRAYS_SIZE);
+    drop(pending);
+    all_dead(&zoo.into_values().collect::<Vec<_>>(), A_SECOND);
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// Strays of three kinds of owner: a command that ended, one that runs, and the one whose time is over.
+fn what_others_left_and_run_outlives_a_deadline(daemon: TestDaemon) {
+    let place = workspace(&daemon.create("s"));
+    let own = |name: &str| format!("mkdir -p {name}; cd {name}; {ZOO} {STRAYS}");
+    let left = daemon.sh("s", &format!("exec >&- 2>&- <&-; {}", own("left")));
+    assert_eq!(left.cause, Cause::Exited);
+    let all = |name: &str| -> Vec<Process> {
+        let zoo = wait_for_noted_in(&place, name, ZOO_SIZE + STRAYS_SIZE);
+        zoo.into_values().collect()
+    };
+    let left = all("left");
+    let runs = Pending::sh(&daemon, "s", &format!("{} wait", own("runs")));
+    let runs_zoo = all("runs");
+    let stopped = |zoo: &[Process]| zoo.iter().filter(|p| is_stopped(p.pid)).count();
+    let timed_out = Pending::exec(&daemon, &timed("s", &format!("{} wait", own("late")), 4.0));
+    let late = all("late");
+    eventually("they stopped themselves", SOON, || {
+        (stopped(&left), stopped(&runs_zoo), stopped(&late)) == (2, 2, 2)
+    });
+    assert_eq!(timed_out.result_within(SOON).cause, Cause::Timeout);
+    all_dead(&late, A_SECOND);
+    assert_eq!((alive(&left), alive(&runs_zoo)), (left.clone(), runs_zoo.clone()));
+    // Who was held meanwhile goes on, and who had stopped himself does not.
+    eventually("the others go on", SOON, || (stopped(&left), stopped(&runs_zoo)) == (2, 2));
+    drop(runs);
+    all_dead(&runs_zoo, A_SECOND);
+    assert_eq!(alive(&left), left);
+    daemon.delete("s");
+    assert_eq!(alive(&left), [], "alive when the delete had answered");
+    nothing_runs(&daemon);
+}
+
+/// As a lone command's, with others running: each of two loses its own and nothing else, in either order.
+fn strays_beside_other_commands_meet_their_deadline(daemon: TestDaemon) {
+    let place = workspace(&daemon.create("s"));
+    let own = |name: &str| format!("mkdir -p {name}; cd {name}; {ZOO} {STRAYS} wait");
+    for (first, second) in [("a", "b"), ("c", "d")] {
+        let mut pending = Vec::new();
+        let mut zoos = Vec::new();
+        for name in [first, second] {
+            pending.push(Pending::sh(&daemon, "s", &own(name)));
+            let zoo = wait_for_noted_in(&place, name, ZOO_SIZE + STRAYS_SIZE);
+            zoos.push(zoo.into_values().collect::<Vec<Process>>());
+        }
+        // The one that came first, and in the second round the one that came second.
+        let ended = usize::from(first == "c");
+        drop(pending.swap_remove(ended));
+        all_dead(&zoos[ended], A_SECOND);
+        let other = &zoos[1 - ended];
+        assert_eq!(alive(other), *other);
+        drop(pending);
+        all_dead(other, A_SECOND);
+    }
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// A thread's fork is not held up by the stop that its process is sent until that has reached it.
+fn threads_that_fork_meet_their_deadline(daemon: TestDaemon) {
+    let place = workspace(&daemon.create("s"));
+    let neighbour = Pending::sh(&daemon, "s", "sleep 1000");
+    let bomb = "
+import os, threading
+def bear():
+    for _ in range(100000):
+        if os.fork() == 0:
+            os.setsid()
+            with open('born', 'a') as born: born.write('x')
+            if os.fork() == 0:
+                import time; time.sleep(1000)
+            os._exit(0)
+        os.wait()
+        import time; time.sleep(0.005)
+for _ in range(4): threading.Thread(target=bear).start()
+";
+    fs::write(place.join("bomb.py"), bomb).unwrap();
+    for _ in 0..3 {
+        let result = daemon.exec_params(timed("s", "exec python3 bomb.py", 0.7));
+        assert_eq!(result.cause, Cause::Timeout);
+        let born = || fs::metadata(place.join("born")).unwrap().len();
+        let before = born();
+        assert!(before > 20, "hardly began: {before}");
+        eventually("none of them is left", A_SECOND, || {
+            !daemon.processes().iter().any(|process| process.names("bomb.py"))
+        });
+        assert_eq!(born(), before);
+        fs::remove_file(place.join("born")).unwrap();
+    }
+    drop(neighbour);
+    daemon.delete("s");
+    nothing_runs(&daemon);
+}
+
+/// Alone and beside another command, which lives on.
+fn fork_bombs_meet_their_deadline(daemon: TestDaemon) {
+    let place = workspace(&daemon.create("s"));
+    // Every process of it notes that it was born, and none lives long.
+    let bomb = "echo >> born; [ $1 = 0 ] && exec sleep 1000; \
+                setsid sh ./bomb $(($1 - 1)) & setsid sh ./bomb $(($1 - 1)) &";
+    fs::write(place.join("bomb"), bomb).unwrap();
+    for beside in [false, true] {
+        let neighbour =
+            beside.then(|| Pending::sh(&daemon, "s", "echo $$ > here; exec sleep 1000"));
+        let here = beside.then(|| daemon.process_in("s", "here"));
+        let result = daemon.exec_params(timed("s", "sh ./bomb 6; exec sleep 1000", 1.0));
+        assert_eq!(result.cause, Cause::Timeout);
+        let born = || fs::metadata(place.join("born")).unwrap().len();
+        let before = born();
+        assert!(before > 20, "hardly began: {before}");
+        eventually("none of them is left", A_SECOND, || {
+            let ours = |process: &Process| process.names("sleep") && Some(*process) != here;
+            !daemon.processes().iter().any(ours)
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(born(), before);
+        fs::remove_file(place.join("born")).unwrap();
+        if let Some(here) = here {
+            assert_eq!(alive(&[here]), [here]);
+        }
+        drop(neighbour);
+        let _ = fs::remove_file(place.join("here"));
     }
     daemon.delete("s");
     nothing_runs(&daemon);

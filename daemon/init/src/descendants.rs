@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
-use nix::unistd::{Pid, getpid, getsid};
+use nix::unistd::{Pid, getpid};
 
 use crate::sys;
 
@@ -85,24 +85,86 @@ pub(crate) fn kill_trees(roots: &[Pid]) {
     kill_found(|| trees(roots.iter().copied()), 1);
 }
 
-/// What is known to belong to the command that `leader` leads: its descendants,
-/// whatever is left in its session, and theirs. What left that session and was orphaned is not found.
-fn command(leader: Pid) -> Vec<Pid> {
-    let belongs = |pid: &Pid| *pid == leader || getsid(Some(*pid)) == Ok(leader);
-    let roots: Vec<Pid> = trees(children(getpid())).into_iter().filter(belongs).collect();
-    trees(roots)
+/// The processes of one command: everything below a process but some of its children, and what is below those.
+pub(crate) struct Kin {
+    root: Pid,
+    but: Vec<Pid>,
 }
 
-/// Sends a signal to all that is known to belong to a command. With SIGKILL,
-/// nothing escapes by forking meanwhile.
-pub(crate) fn signal_command(leader: Pid, signal: Signal) {
-    if signal == Signal::SIGKILL {
-        kill_found(|| command(leader), QUIET_LOOKS);
-        return;
+impl Kin {
+    /// Everything below a process.
+    pub(crate) fn below(root: Pid) -> Self {
+        Self { root, but: Vec::new() }
     }
-    for pid in command(leader) {
-        let _ = kill(pid, signal);
+
+    /// Everything below this process but these children of its own and theirs.
+    pub(crate) fn below_this(but: Vec<Pid>) -> Self {
+        Self { root: getpid(), but }
     }
+
+    fn members(&self) -> Vec<Pid> {
+        trees(children(self.root).into_iter().filter(|child| !self.but.contains(child)))
+    }
+
+    /// Sends all of them a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        for pid in self.members() {
+            let _ = kill(pid, signal);
+        }
+    }
+
+    /// Kills them. They are looked for again and again, since they may fork meanwhile.
+    pub(crate) fn kill(&self) {
+        kill_found(|| self.members(), QUIET_LOOKS);
+        self.wake_root();
+    }
+
+    /// Somebody inside may have stopped a supervisor, which is to tell of the end.
+    fn wake_root(&self) {
+        if self.root != getpid() {
+            let _ = kill(self.root, Signal::SIGCONT);
+        }
+    }
+
+    /// Kills them, where this process is the first of a pid namespace. Nobody in it moves meanwhile.
+    pub(crate) fn kill_in_namespace(&self) {
+        // All but this one, at once: a fork that has begun fails with the signal pending, kill(2).
+        let everybody = Pid::from_raw(-1);
+        if self.root == getpid() && self.but.is_empty() {
+            let _ = kill(everybody, Signal::SIGKILL);
+            return;
+        }
+        let all = || trees(children(getpid()));
+        let stopped: HashSet<Pid> = all().into_iter().filter(|pid| is_stopped(*pid)).collect();
+        let _ = kill(everybody, Signal::SIGSTOP);
+        let mut killed = HashSet::new();
+        let mut quiet = 0;
+        // A second look, since of several threads only one may have stopped by the first.
+        for _ in 0..LOOKS {
+            if quiet == QUIET_LOOKS {
+                break;
+            }
+            let fresh: Vec<Pid> =
+                self.members().into_iter().filter(|pid| killed.insert(*pid)).collect();
+            quiet = if fresh.is_empty() { quiet + 1 } else { 0 };
+            for pid in fresh {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        }
+        for pid in all() {
+            if !killed.contains(&pid) && !stopped.contains(&pid) {
+                let _ = kill(pid, Signal::SIGCONT);
+            }
+        }
+        self.wake_root();
+    }
+}
+
+/// Whether a process is stopped, proc_pid_stat(5).
+fn is_stopped(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before it is in brackets and may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 /// How long ending everything may take before this process gives up and leaves

@@ -1,35 +1,35 @@
 //! The init of a sandbox: it starts the sandbox's commands, reaps what they
 //! leave, and ends with everything below it when the daemon's side closes.
 
-use std::collections::{HashMap, VecDeque};
 use std::ffi::c_int;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
+use serde::Serialize;
 
-use crate::descendants;
-use crate::launch::{Launched, Launcher, Progress};
-use crate::message::{ExecId, FromInit, SetupStep, Status, ToInit, Usage};
+use crate::commands::{Commands, Outbox};
+use crate::descendants::{self, Kin};
+use crate::message::{ExecId, ExecStep, FromInit, SetupStep, ToInit};
+use crate::supervisor::Supervisors;
 use crate::sys;
 use crate::transport::{self, TransportError};
 use crate::walls::Walls;
 
-/// Number of the control socket in an init and in the zygote.
+/// Number of the control socket in an init, a supervisor and the zygote.
 pub(crate) const CONTROL: i32 = 3;
 
 struct Init {
     control: OwnedFd,
-    ended: SignalFd,
-    launcher: Launcher,
-    launching: Vec<Launched>,
-    running: HashMap<Pid, ExecId>,
+    commands: Commands,
+    supervisors: Supervisors,
+    /// Whether nothing but this process and what is below it can be seen from here.
+    has_pid_namespace: bool,
     // What the daemon has not taken yet. At most two messages an exec.
-    outbox: VecDeque<FromInit>,
+    outbox: Outbox,
 }
 
 /// Runs an init until its daemon is gone; the result is its exit status.
@@ -45,17 +45,17 @@ pub(crate) fn run(control: &OwnedFd, walls: &Walls<'_>) -> c_int {
             return 1;
         }
     };
+    let has_pid_namespace = walls.has_pid_namespace();
     let mut init = Init {
         control,
-        ended,
-        launcher: Launcher::default(),
-        launching: Vec::new(),
-        running: HashMap::new(),
-        outbox: VecDeque::from([FromInit::Ready]),
+        commands: Commands::new(ended),
+        supervisors: Supervisors::default(),
+        has_pid_namespace,
+        outbox: Outbox::from([FromInit::Ready]),
     };
     while init.turn().is_ok() {}
     // The end of process 1 is that of its namespace: the kernel kills the rest (pid_namespaces(7)).
-    c_int::from(!walls.has_pid_namespace() && !descendants::kill_all(&init.ended))
+    c_int::from(!has_pid_namespace && !descendants::kill_all(&init.commands.into_ended()))
 }
 
 /// Puts up the walls that hold every command of this sandbox.
@@ -76,71 +76,97 @@ pub(crate) fn watch_children() -> Result<SignalFd, Errno> {
     SignalFd::with_flags(&child, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-/// The daemon is gone, or does not speak as it should.
-struct Over;
+/// The other side is gone, or does not speak as it should.
+pub(crate) struct Over;
+
+/// Tells the other side what it takes of it now; the rest stays.
+pub(crate) fn flush<T: Serialize>(
+    control: BorrowedFd<'_>,
+    outbox: &mut Outbox,
+    word: impl Fn(FromInit) -> T,
+) -> Result<(), Over> {
+    while let Some(message) = outbox.front() {
+        match transport::send(control, &word(*message), &[]) {
+            Ok(()) => drop(outbox.pop_front()),
+            Err(TransportError::WouldBlock) => return Ok(()),
+            Err(_) => return Err(Over),
+        }
+    }
+    Ok(())
+}
+
+/// What to wait for on a socket with so much to tell.
+pub(crate) fn interest(outbox: &Outbox) -> PollFlags {
+    match outbox.is_empty() {
+        true => PollFlags::POLLIN,
+        false => PollFlags::POLLIN | PollFlags::POLLOUT,
+    }
+}
 
 impl Init {
     /// Waits for the next thing to happen and does what it asks for.
     fn turn(&mut self) -> Result<(), Over> {
-        self.flush()?;
-        let interest = match self.outbox.is_empty() {
-            true => PollFlags::POLLIN,
-            false => PollFlags::POLLIN | PollFlags::POLLOUT,
-        };
+        flush(self.control.as_fd(), &mut self.outbox, |message| message)?;
         // Launches are not waited for: one that fails ends, and is reaped. Waking up for each
         // that succeeds would cost every command a turn on its processor.
-        let mut fds = [
-            PollFd::new(self.control.as_fd(), interest),
-            PollFd::new(self.ended.as_fd(), PollFlags::POLLIN),
+        let mut fds = vec![
+            PollFd::new(self.control.as_fd(), interest(&self.outbox)),
+            PollFd::new(self.commands.ended(), PollFlags::POLLIN),
         ];
+        fds.extend(self.supervisors.poll_fds());
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return Err(Over),
         }
-        let [control, ended] = fds.map(|fd| fd.any().unwrap_or(true));
+        let mut happened = fds.iter().map(|fd| fd.any().unwrap_or(true));
+        let control = happened.next().unwrap_or(true);
+        let ended = happened.next().unwrap_or(true);
+        let supervised = happened.any(|happened| happened);
         if ended {
-            while let Ok(Some(_)) = self.ended.read_signal() {}
-            self.reap();
+            self.reap()?;
         } else {
-            self.look_at_launches();
+            self.commands.look_at_launches(&mut self.outbox);
+        }
+        if supervised {
+            self.supervisors.listen(&mut self.outbox)?;
         }
         if control { self.take_requests() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<(), Over> {
-        while let Some(message) = self.outbox.front() {
-            match transport::send(self.control.as_fd(), message, &[]) {
-                Ok(()) => drop(self.outbox.pop_front()),
-                Err(TransportError::WouldBlock) => return Ok(()),
-                Err(_) => return Err(Over),
-            }
-        }
-        Ok(())
+    fn reap(&mut self) -> Result<(), Over> {
+        let (mut killed, supervisors) = (false, &self.supervisors);
+        self.commands.reap(&mut self.outbox, |pid| killed |= supervisors.is_one(pid));
+        // One does not end by itself, and whose its processes were nobody can say any more.
+        if killed { Err(Over) } else { Ok(()) }
     }
 
     fn take_requests(&mut self) -> Result<(), Over> {
         loop {
-            match transport::recv::<ToInit>(self.control.as_fd()) {
-                Ok((ToInit::Exec(exec), descriptors)) => {
-                    let id = exec.id;
-                    match self.launcher.launch(exec, descriptors) {
-                        Ok(launched) => {
-                            self.running.insert(launched.pid, id);
-                            self.launching.push(launched);
-                        }
-                        Err((step, errno)) => {
-                            self.outbox.push_back(FromInit::Failed {
-                                id,
-                                step,
-                                errno: errno as i32,
-                            });
-                        }
+            let Self { control, commands, supervisors, outbox, .. } = self;
+            let received = transport::receive(control.as_fd(), |packet, descriptors| {
+                match transport::peek(packet, &descriptors)? {
+                    ToInit::Exec(exec) if commands.is_empty() && supervisors.nobody_else() => {
+                        let descriptors = transport::beside(packet, descriptors);
+                        commands.start(exec, descriptors, outbox);
                     }
+                    ToInit::Exec(exec) => match supervisors.launch(&exec, packet, &descriptors) {
+                        Ok(()) => {}
+                        Err(TransportError::Os(errno)) => {
+                            let (step, errno) = (ExecStep::Supervisor, errno as i32);
+                            outbox.push_back(FromInit::Failed { id: exec.id, step, errno });
+                        }
+                        // It reads whatever it is sent, so it has been killed.
+                        Err(gone) => return Err(gone),
+                    },
+                    ToInit::Signal { id, signal } => return Ok(Some((id, signal))),
                 }
-                Ok((ToInit::Signal { id, signal }, _)) => {
-                    let leader = self.running.iter().find(|(_, running)| **running == id);
-                    if let (Some((&leader, _)), Ok(signal)) = (leader, Signal::try_from(signal)) {
-                        descendants::signal_command(leader, signal);
+                Ok(None)
+            });
+            match received.and_then(|taken| taken) {
+                Ok(None) => {}
+                Ok(Some((id, signal))) => {
+                    if let Ok(signal) = Signal::try_from(signal) {
+                        self.signal(id, signal);
                     }
                 }
                 Err(TransportError::WouldBlock) => return Ok(()),
@@ -149,37 +175,20 @@ impl Init {
         }
     }
 
-    /// Settles the launches whose outcome is known by now.
-    fn look_at_launches(&mut self) {
-        let mut at = 0;
-        while let Some(launched) = self.launching.get_mut(at) {
-            let failed = match launched.progress() {
-                Progress::Launching => {
-                    at += 1;
-                    continue;
-                }
-                Progress::Started => None,
-                Progress::Failed(step, errno) => Some((step, errno)),
-            };
-            let launched = self.launching.swap_remove(at);
-            if let Some((step, errno)) = failed {
-                self.running.remove(&launched.pid);
-                self.outbox.push_back(FromInit::Failed { id: launched.id, step, errno });
-            }
-            self.launcher.recycle(launched);
-        }
-    }
-
-    fn reap(&mut self) {
-        // A child that has ended is past its launch: settle that first, so that
-        // one that could not execute is not taken for one that exited.
-        let mut ended: Vec<(Pid, Status, Usage)> = Vec::new();
-        ended.extend(std::iter::from_fn(sys::reap));
-        self.look_at_launches();
-        for (pid, status, usage) in ended {
-            if let Some(id) = self.running.remove(&pid) {
-                self.outbox.push_back(FromInit::Ended { id, status, usage });
-            }
+    /// Sends a signal to everything that a command has started, where it still runs.
+    fn signal(&self, id: ExecId, signal: Signal) {
+        let below = match (self.supervisors.of(id), self.commands.leader(id)) {
+            (Some(supervisor), _) => Kin::below(supervisor),
+            // All that is not somebody else's.
+            (None, Some(_)) => Kin::below_this(self.supervisors.pids()),
+            (None, None) => return,
+        };
+        if signal != Signal::SIGKILL {
+            below.signal(signal);
+        } else if self.has_pid_namespace {
+            below.kill_in_namespace();
+        } else {
+            below.kill();
         }
     }
 }

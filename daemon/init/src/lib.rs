@@ -4,7 +4,9 @@
 //! noxrunnerd (tokio, many threads)
 //!   └─ zygote      forked before tokio starts, one thread; forks inits on request
 //!        └─ init   one a sandbox; starts that sandbox's commands and reaps what they leave
-//!             └─ command
+//!             ├─ command
+//!             └─ supervisor   where there is more than one command: keeps its processes together
+//!                  └─ command
 //! ```
 //!
 //! The daemon talks to each over a `SOCK_SEQPACKET` pair, one message a packet
@@ -18,6 +20,7 @@
 //! starts no thread. Between the clone of a command and its execve nothing
 //! allocates, locks or writes `errno` (which it shares with its init).
 
+mod commands;
 mod descendants;
 mod ground;
 mod init;
@@ -27,6 +30,7 @@ pub mod message;
 mod probe;
 mod rootfs;
 mod seccomp;
+mod supervisor;
 mod sys;
 pub mod template;
 pub mod transport;

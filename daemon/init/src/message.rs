@@ -202,7 +202,7 @@ pub enum ToInit {
     /// Run a command. Three descriptors come with this message: its standard
     /// input, output and error.
     Exec(Exec),
-    /// Send a signal to everything that is known to belong to an exec. One that has ended is left alone.
+    /// Send a signal to everything that an exec has started. One that has ended is left alone.
     Signal {
         /// Which exec.
         id: ExecId,
@@ -241,7 +241,7 @@ pub struct Exec {
 }
 
 /// From an init to the daemon.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum FromInit {
     /// The init has everything it needs and takes requests.
     Ready,
@@ -270,6 +270,15 @@ pub enum FromInit {
         /// What it and the children it waited for used.
         usage: Usage,
     },
+}
+
+/// From a supervisor to its init, which is of the same program.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum FromSupervisor<T> {
+    /// For the daemon.
+    Told(T),
+    /// Nothing is left of the command that it was given.
+    Quiet,
 }
 
 /// What an init does before it takes requests, in this order.
@@ -322,6 +331,8 @@ pub enum ExecStep {
     Prepare,
     /// clone(2).
     Clone,
+    /// Forking a supervisor for it, or giving it to one.
+    Supervisor,
     /// setsid(2).
     Session,
     /// chdir(2) to the working directory.

@@ -83,20 +83,40 @@ pub fn send<T: Serialize>(
     message: &T,
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<(), TransportError> {
-    let mut packet = postcard::to_extend(message, vec![INLINE])?;
+    let packet = postcard::to_extend(message, vec![INLINE])?;
     let mut raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-    // Kept until it is sent; the kernel then holds a reference of its own.
-    let spilled;
-    if packet.len() > MAX_INLINE_BYTES {
-        spilled = spill(&packet[1..])?;
-        raw.push(spilled.as_raw_fd());
-        packet = vec![SPILLED];
+    if packet.len() <= MAX_INLINE_BYTES {
+        return send_packet(socket, &packet, &raw);
     }
-    let rights = [ControlMessage::ScmRights(&raw)];
-    let control = if raw.is_empty() { &[][..] } else { &rights[..] };
+    // Kept until it is sent; the kernel then holds a reference of its own.
+    let spilled = spill(&packet[1..])?;
+    raw.push(spilled.as_raw_fd());
+    send_packet(socket, &[SPILLED], &raw)
+}
+
+/// Sends on a packet that [`receive`] gave, as it came.
+///
+/// # Errors
+/// As [`send`].
+pub(crate) fn forward(
+    socket: BorrowedFd<'_>,
+    packet: &[u8],
+    descriptors: &[OwnedFd],
+) -> Result<(), TransportError> {
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    send_packet(socket, packet, &raw)
+}
+
+fn send_packet(
+    socket: BorrowedFd<'_>,
+    packet: &[u8],
+    descriptors: &[RawFd],
+) -> Result<(), TransportError> {
+    let rights = [ControlMessage::ScmRights(descriptors)];
+    let control = if descriptors.is_empty() { &[][..] } else { &rights[..] };
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&packet)], control, flags, None) {
+        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(packet)], control, flags, None) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Err(TransportError::WouldBlock),
@@ -121,11 +141,37 @@ fn spill(message: &[u8]) -> Result<File, TransportError> {
 /// [`TransportError::WouldBlock`] while there is none,
 /// [`TransportError::Closed`] once there will be none any more.
 pub fn recv<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<Received<T>, TransportError> {
+    receive(socket, read)?
+}
+
+fn read<T: DeserializeOwned>(
+    packet: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> Result<Received<T>, TransportError> {
+    Ok((peek(packet, &descriptors)?, beside(packet, descriptors)))
+}
+
+/// The descriptors of a packet that are not part of its message.
+pub(crate) fn beside(packet: &[u8], mut descriptors: Vec<OwnedFd>) -> Vec<OwnedFd> {
+    if packet == [SPILLED] {
+        descriptors.pop();
+    }
+    descriptors
+}
+
+/// Receives a packet as it came, with all its descriptors, for [`peek`], [`beside`] and [`forward`].
+///
+/// # Errors
+/// As [`recv`].
+pub(crate) fn receive<R>(
+    socket: BorrowedFd<'_>,
+    take: impl FnOnce(&[u8], Vec<OwnedFd>) -> R,
+) -> Result<R, TransportError> {
     // On the stack: taken from and given back to the allocator at every message it would cost more than the call.
     let mut packet = [0; MAX_INLINE_BYTES];
     let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-    let (length, mut descriptors, cut) = loop {
+    let (length, descriptors, cut) = loop {
         let mut iov = [IoSliceMut::new(&mut packet)];
         match recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut control), flags) {
             Ok(received) => {
@@ -144,20 +190,33 @@ pub fn recv<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<Received<T>, 
             Err(errno) => return Err(errno.into()),
         }
     };
-    let message = match packet.get(..length).and_then(|p| p.split_first()) {
-        None => return Err(TransportError::Closed),
-        Some(_) if cut => return Err(TransportError::Malformed),
-        Some((&INLINE, message)) => postcard::from_bytes(message)?,
-        Some((&SPILLED, [])) => {
-            let file = File::from(descriptors.pop().ok_or(TransportError::Malformed)?);
-            postcard::from_bytes(&read_spilled(&file)?)?
-        }
-        Some(_) => return Err(TransportError::Malformed),
-    };
-    Ok((message, descriptors))
+    match packet.get(..length) {
+        None | Some([]) => Err(TransportError::Closed),
+        Some(_) if cut => Err(TransportError::Malformed),
+        Some(packet) => Ok(take(packet, descriptors)),
+    }
 }
 
-fn read_spilled(file: &File) -> Result<Vec<u8>, TransportError> {
+/// The message of a packet, which may still be sent on.
+///
+/// # Errors
+/// Where [`send`] did not write it.
+pub(crate) fn peek<T: DeserializeOwned>(
+    packet: &[u8],
+    descriptors: &[OwnedFd],
+) -> Result<T, TransportError> {
+    match packet.split_first() {
+        Some((&INLINE, message)) => Ok(postcard::from_bytes(message)?),
+        Some((&SPILLED, [])) => {
+            let spilled = descriptors.last().ok_or(TransportError::Malformed)?;
+            Ok(postcard::from_bytes(&read_spilled(spilled)?)?)
+        }
+        Some(_) | None => Err(TransportError::Malformed),
+    }
+}
+
+fn read_spilled(spilled: &OwnedFd) -> Result<Vec<u8>, TransportError> {
+    let file = File::from(spilled.try_clone().map_err(os_error)?);
     let length = file.metadata().map_err(os_error)?.len();
     let length = usize::try_from(length).map_err(|_| TransportError::TooLarge)?;
     if length > MAX_MESSAGE_BYTES {

@@ -344,6 +344,7 @@ fn not_started(
             ExecStep::Descriptors
             | ExecStep::Prepare
             | ExecStep::Clone
+            | ExecStep::Supervisor
             | ExecStep::Session
             | ExecStep::Descriptor,
             _,

@@ -1,0 +1,104 @@
+//! The commands that a process has started itself, from their start to their end.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
+
+use crate::launch::{Launched, Launcher, Progress};
+use crate::message::{Exec, ExecId, FromInit, Status, Usage};
+use crate::sys;
+
+/// What an init, or a supervisor, has running.
+pub(crate) struct Commands {
+    ended: SignalFd,
+    launcher: Launcher,
+    launching: Vec<Launched>,
+    running: HashMap<Pid, ExecId>,
+}
+
+/// What is to be told, in order.
+pub(crate) type Outbox = VecDeque<FromInit>;
+
+impl Commands {
+    /// None yet; the descriptor tells of ended children.
+    pub(crate) fn new(ended: SignalFd) -> Self {
+        Self {
+            ended,
+            launcher: Launcher::default(),
+            launching: Vec::new(),
+            running: HashMap::new(),
+        }
+    }
+
+    /// Readable when a child has ended.
+    pub(crate) fn ended(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
+
+    /// The same, for whoever waits for the last ones.
+    pub(crate) fn into_ended(self) -> SignalFd {
+        self.ended
+    }
+
+    /// Whether none runs.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// The process that leads a command.
+    pub(crate) fn leader(&self, id: ExecId) -> Option<Pid> {
+        self.running.iter().find(|(_, running)| **running == id).map(|(leader, _)| *leader)
+    }
+
+    /// Starts one. That it could not be started goes to `out`.
+    pub(crate) fn start(&mut self, exec: Exec, descriptors: Vec<OwnedFd>, out: &mut Outbox) {
+        let id = exec.id;
+        match self.launcher.launch(exec, descriptors) {
+            Ok(launched) => {
+                self.running.insert(launched.pid, id);
+                self.launching.push(launched);
+            }
+            Err((step, errno)) => {
+                out.push_back(FromInit::Failed { id, step, errno: errno as i32 });
+            }
+        }
+    }
+
+    /// Settles the launches whose outcome is known by now.
+    pub(crate) fn look_at_launches(&mut self, out: &mut Outbox) {
+        let mut at = 0;
+        while let Some(launched) = self.launching.get_mut(at) {
+            let failed = match launched.progress() {
+                Progress::Launching => {
+                    at += 1;
+                    continue;
+                }
+                Progress::Started => None,
+                Progress::Failed(step, errno) => Some((step, errno)),
+            };
+            let launched = self.launching.swap_remove(at);
+            if let Some((step, errno)) = failed {
+                self.running.remove(&launched.pid);
+                out.push_back(FromInit::Failed { id: launched.id, step, errno });
+            }
+            self.launcher.recycle(launched);
+        }
+    }
+
+    /// Reaps every child that has ended. Those that led no command go to `others`.
+    pub(crate) fn reap(&mut self, out: &mut Outbox, mut others: impl FnMut(Pid)) {
+        while let Ok(Some(_)) = self.ended.read_signal() {}
+        let ended: Vec<(Pid, Status, Usage)> = std::iter::from_fn(sys::reap).collect();
+        // A child that has ended is past its launch: settle that first, so that
+        // one that could not execute is not taken for one that exited.
+        self.look_at_launches(out);
+        for (pid, status, usage) in ended {
+            match self.running.remove(&pid) {
+                Some(id) => out.push_back(FromInit::Ended { id, status, usage }),
+                None => others(pid),
+            }
+        }
+    }
+}
