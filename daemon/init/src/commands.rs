@@ -2,12 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
+use nix::poll::PollTimeout;
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
 use crate::launch::{Launched, Launcher, Progress};
 use crate::message::{Exec, ExecId, FromInit, Status, Usage};
+use crate::streams::Collected;
 use crate::sys;
 
 /// What an init, or a supervisor, has running.
@@ -15,11 +18,17 @@ pub(crate) struct Commands {
     ended: SignalFd,
     launcher: Launcher,
     launching: Vec<Launched>,
-    running: HashMap<Pid, ExecId>,
+    running: HashMap<Pid, Running>,
 }
 
-/// What is to be told, in order.
-pub(crate) type Outbox = VecDeque<FromInit>;
+struct Running {
+    id: ExecId,
+    /// What it writes, until that is handed on.
+    collected: Option<Collected>,
+}
+
+/// What is to be told, in order, and the descriptors that go with it.
+pub(crate) type Outbox = VecDeque<(FromInit, Vec<OwnedFd>)>;
 
 impl Commands {
     /// None yet; the descriptor tells of ended children.
@@ -49,19 +58,39 @@ impl Commands {
 
     /// The process that leads a command.
     pub(crate) fn leader(&self, id: ExecId) -> Option<Pid> {
-        self.running.iter().find(|(_, running)| **running == id).map(|(leader, _)| *leader)
+        self.running.iter().find(|(_, running)| running.id == id).map(|(leader, _)| *leader)
     }
 
     /// Starts one. That it could not be started goes to `out`.
     pub(crate) fn start(&mut self, exec: Exec, descriptors: Vec<OwnedFd>, out: &mut Outbox) {
         let id = exec.id;
         match self.launcher.launch(exec, descriptors) {
-            Ok(launched) => {
-                self.running.insert(launched.pid, id);
+            Ok((launched, collected)) => {
+                self.running.insert(launched.pid, Running { id, collected });
                 self.launching.push(launched);
             }
             Err((step, errno)) => {
-                out.push_back(FromInit::Failed { id, step, errno: errno as i32 });
+                let errno = errno as i32;
+                out.push_back((FromInit::Failed { id, step, errno }, Vec::new()));
+            }
+        }
+    }
+
+    /// How long to wait at most before [`Commands::hand_on`].
+    pub(crate) fn patience(&self) -> PollTimeout {
+        let due = self.running.values().filter_map(|running| running.collected.as_ref());
+        let Some(due) = due.map(Collected::until).min() else { return PollTimeout::NONE };
+        let left = due.saturating_duration_since(Instant::now());
+        // Rounded up, or it would be asked again and again in the last millisecond.
+        PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::ZERO)
+    }
+
+    /// Hands on the pipes of the commands that take longer.
+    pub(crate) fn hand_on(&mut self, out: &mut Outbox) {
+        for running in self.running.values_mut() {
+            let is_due = |collected: &mut Collected| collected.until() <= Instant::now();
+            if let Some(slow) = running.collected.take_if(is_due) {
+                out.push_back((FromInit::Slow { id: running.id }, slow.hand_on()));
             }
         }
     }
@@ -81,7 +110,8 @@ impl Commands {
             let launched = self.launching.swap_remove(at);
             if let Some((step, errno)) = failed {
                 self.running.remove(&launched.pid);
-                out.push_back(FromInit::Failed { id: launched.id, step, errno });
+                let failed = FromInit::Failed { id: launched.id, step, errno };
+                out.push_back((failed, Vec::new()));
             }
             self.launcher.recycle(launched);
         }
@@ -96,7 +126,10 @@ impl Commands {
         self.look_at_launches(out);
         for (pid, status, usage) in ended {
             match self.running.remove(&pid) {
-                Some(id) => out.push_back(FromInit::Ended { id, status, usage }),
+                Some(Running { id, collected }) => {
+                    let (output, rest) = collected.map(Collected::read).unwrap_or_default();
+                    out.push_back((FromInit::Ended { id, status, usage, output }, rest));
+                }
                 None => others(pid),
             }
         }

@@ -5,11 +5,10 @@ use std::ffi::c_int;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use serde::Serialize;
 
 use crate::commands::{Commands, Outbox};
 use crate::descendants::{self, Kin};
@@ -51,7 +50,7 @@ pub(crate) fn run(control: &OwnedFd, walls: &Walls<'_>) -> c_int {
         commands: Commands::new(ended),
         supervisors: Supervisors::default(),
         has_pid_namespace,
-        outbox: Outbox::from([FromInit::Ready]),
+        outbox: Outbox::from([(FromInit::Ready, Vec::new())]),
     };
     while init.turn().is_ok() {}
     // The end of process 1 is that of its namespace: the kernel kills the rest (pid_namespaces(7)).
@@ -80,13 +79,12 @@ pub(crate) fn watch_children() -> Result<SignalFd, Errno> {
 pub(crate) struct Over;
 
 /// Tells the other side what it takes of it now; the rest stays.
-pub(crate) fn flush<T: Serialize>(
-    control: BorrowedFd<'_>,
+pub(crate) fn flush(
     outbox: &mut Outbox,
-    word: impl Fn(FromInit) -> T,
+    send: impl Fn(&FromInit, &[BorrowedFd<'_>]) -> Result<(), TransportError>,
 ) -> Result<(), Over> {
-    while let Some(message) = outbox.front() {
-        match transport::send(control, &word(*message), &[]) {
+    while let Some((message, descriptors)) = outbox.front() {
+        match send(message, &transport::borrow(descriptors)) {
             Ok(()) => drop(outbox.pop_front()),
             Err(TransportError::WouldBlock) => return Ok(()),
             Err(_) => return Err(Over),
@@ -106,7 +104,8 @@ pub(crate) fn interest(outbox: &Outbox) -> PollFlags {
 impl Init {
     /// Waits for the next thing to happen and does what it asks for.
     fn turn(&mut self) -> Result<(), Over> {
-        flush(self.control.as_fd(), &mut self.outbox, |message| message)?;
+        let control = self.control.as_fd();
+        flush(&mut self.outbox, |message, beside| transport::send(control, message, beside))?;
         // Launches are not waited for: one that fails ends, and is reaped. Waking up for each
         // that succeeds would cost every command a turn on its processor.
         let mut fds = vec![
@@ -114,7 +113,7 @@ impl Init {
             PollFd::new(self.commands.ended(), PollFlags::POLLIN),
         ];
         fds.extend(self.supervisors.poll_fds());
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, self.commands.patience()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return Err(Over),
         }
@@ -127,6 +126,7 @@ impl Init {
         } else {
             self.commands.look_at_launches(&mut self.outbox);
         }
+        self.commands.hand_on(&mut self.outbox);
         if supervised {
             self.supervisors.listen(&mut self.outbox)?;
         }
@@ -153,7 +153,8 @@ impl Init {
                         Ok(()) => {}
                         Err(TransportError::Os(errno)) => {
                             let (step, errno) = (ExecStep::Supervisor, errno as i32);
-                            outbox.push_back(FromInit::Failed { id: exec.id, step, errno });
+                            let failed = FromInit::Failed { id: exec.id, step, errno };
+                            outbox.push_back((failed, Vec::new()));
                         }
                         // It reads whatever it is sent, so it has been killed.
                         Err(gone) => return Err(gone),

@@ -7,6 +7,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Pid, pipe2, read};
 
 use crate::message::{Exec, ExecId, ExecStep};
+use crate::streams::{Collected, Theirs};
 use crate::sys;
 
 /// A command between its clone and its execve.
@@ -48,22 +49,21 @@ impl Launcher {
         &mut self,
         exec: Exec,
         descriptors: Vec<OwnedFd>,
-    ) -> Result<Launched, (ExecStep, Errno)> {
-        let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else {
-            return Err((ExecStep::Descriptors, Errno::EBADMSG));
-        };
+    ) -> Result<(Launched, Option<Collected>), (ExecStep, Errno)> {
+        let (theirs, collected) = Theirs::complete(descriptors)?;
         let prepare = |errno| (ExecStep::Prepare, errno);
         let stack = match self.stacks.pop() {
             Some(stack) => stack,
             None => sys::Stack::new().map_err(prepare)?,
         };
         let (failure, child_end) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(prepare)?;
-        let numbers = [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()];
         let Exec { id, workdir, programs, argv, env } = exec;
+        let numbers = theirs.numbers();
         let launch = sys::Launch::new(workdir, programs, argv, env, numbers, child_end.as_raw_fd());
         let pid = sys::clone_and_exec(&launch, &stack).map_err(|e| (ExecStep::Clone, e))?;
         // Dropping this side's copies now is what lets the pipe's end be seen, and the command's too.
-        Ok(Launched { id, pid, failure, wrote: None, stack, _launch: launch })
+        let launched = Launched { id, pid, failure, wrote: None, stack, _launch: launch };
+        Ok((launched, collected))
     }
 
     /// Takes back what a launch held. Only after [`Launched::progress`] said more than `Launching`.

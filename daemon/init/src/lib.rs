@@ -30,6 +30,7 @@ pub mod message;
 mod probe;
 mod rootfs;
 mod seccomp;
+mod streams;
 mod supervisor;
 mod sys;
 pub mod template;

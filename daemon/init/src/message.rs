@@ -199,8 +199,8 @@ pub enum SpawnStep {
 /// From the daemon to an init, as the init reads it.
 #[derive(Debug, Deserialize)]
 pub enum ToInit {
-    /// Run a command. Three descriptors come with this message: its standard
-    /// input, output and error.
+    /// Run a command. Its standard input, output and error come with this message, or
+    /// its input alone, or nothing. The init makes the others: an empty input, and pipes that it reads.
     Exec(Exec),
     /// Send a signal to everything that an exec has started. One that has ended is left alone.
     Signal {
@@ -241,7 +241,7 @@ pub struct Exec {
 }
 
 /// From an init to the daemon.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum FromInit {
     /// The init has everything it needs and takes requests.
     Ready,
@@ -261,6 +261,12 @@ pub enum FromInit {
         /// Why, as errno(3) numbers it.
         errno: i32,
     },
+    /// A command goes on for longer. The reading ends of its output and error come with this
+    /// message; nothing was read from them.
+    Slow {
+        /// Which exec.
+        id: ExecId,
+    },
     /// A command ended. What it started may go on.
     Ended {
         /// Which exec.
@@ -269,11 +275,23 @@ pub enum FromInit {
         status: Status,
         /// What it and the children it waited for used.
         usage: Usage,
+        /// What it wrote, where no [`FromInit::Slow`] came before. Where that is not all, or
+        /// somebody still holds the pipes, their reading ends come with this message.
+        output: Output,
     },
 }
 
+/// What a command wrote, or the beginning of it.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// On its standard output.
+    pub stdout: Vec<u8>,
+    /// On its standard error.
+    pub stderr: Vec<u8>,
+}
+
 /// From a supervisor to its init, which is of the same program.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromSupervisor<T> {
     /// For the daemon.
     Told(T),
@@ -325,9 +343,9 @@ pub enum SetupStep {
 /// What starting a command takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExecStep {
-    /// The request came without its three descriptors.
+    /// The request came with another number of descriptors.
     Descriptors,
-    /// Making the stack and the pipe that tells of failure.
+    /// Making the stack, the pipe that tells of failure, and those that read the output.
     Prepare,
     /// clone(2).
     Clone,

@@ -18,7 +18,7 @@ use std::ffi::c_int;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::prctl;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid};
@@ -99,7 +99,9 @@ impl Supervisors {
             loop {
                 match transport::recv(supervisor.socket.as_fd()) {
                     Ok((FromSupervisor::Quiet, _)) => supervisor.exec = None,
-                    Ok((FromSupervisor::Told(message), _)) => out.push_back(message),
+                    Ok((FromSupervisor::Told(message), descriptors)) => {
+                        out.push_back((message, descriptors));
+                    }
                     Err(TransportError::WouldBlock) => break,
                     Err(_) => return Err(Over),
                 }
@@ -152,7 +154,10 @@ struct Supervising {
 
 impl Supervising {
     fn turn(&mut self) -> Result<(), Over> {
-        flush(self.control.as_fd(), &mut self.outbox, FromSupervisor::Told)?;
+        let control = self.control.as_fd();
+        flush(&mut self.outbox, |message, beside| {
+            transport::send(control, &FromSupervisor::Told(message), beside)
+        })?;
         if !self.quiet && self.outbox.is_empty() && has_no_children() {
             let quiet: FromSupervisor<FromInit> = FromSupervisor::Quiet;
             match transport::send(self.control.as_fd(), &quiet, &[]) {
@@ -165,7 +170,7 @@ impl Supervising {
             PollFd::new(self.control.as_fd(), interest(&self.outbox)),
             PollFd::new(self.commands.ended(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, self.commands.patience()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return Err(Over),
         }
@@ -173,6 +178,7 @@ impl Supervising {
         if ended {
             self.commands.reap(&mut self.outbox, |_| {});
         }
+        self.commands.hand_on(&mut self.outbox);
         if !control {
             return Ok(());
         }

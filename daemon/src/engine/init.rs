@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
 use noxrunner_init::kill_by_pidfd;
-use noxrunner_init::message::{Exec, ExecId, ExecStep, FromInit, Status, ToInitRef, Usage};
+use noxrunner_init::message::{Exec, ExecId, ExecStep, FromInit, Output, Status, ToInitRef, Usage};
 use noxrunner_init::transport::{self, TransportError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -27,12 +27,31 @@ pub(super) const START_PATIENCE: Duration = Duration::from_secs(10);
 const CLEAR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How an exec ended, as its init tells it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum Ending {
     /// The command ended.
-    Ended(Status, Usage),
+    Ended(Status, Usage, Output, Option<Pipes>),
     /// The command was not started.
     Failed(ExecStep, i32),
+}
+
+/// The reading ends of what a command writes: its output and its error.
+pub(crate) type Pipes = [OwnedFd; 2];
+
+/// A command that its init has got.
+#[derive(Debug)]
+pub(crate) struct Course {
+    pub(crate) id: ExecId,
+    /// Its pipes where it takes longer; closed where it ends before.
+    pub(crate) slow: oneshot::Receiver<Pipes>,
+    /// Its end; closed where its init dies first.
+    pub(crate) ended: oneshot::Receiver<Ending>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    slow: Option<oneshot::Sender<Pipes>>,
+    ended: oneshot::Sender<Ending>,
 }
 
 /// An init that was just forked.
@@ -64,7 +83,7 @@ struct Link {
 #[derive(Debug, Default)]
 struct Execs {
     last: ExecId,
-    waiting: HashMap<ExecId, oneshot::Sender<Ending>>,
+    waiting: HashMap<ExecId, Waiting>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,7 +98,7 @@ impl Init {
     /// Takes over an init that was just forked and waits until it is ready.
     pub(super) async fn start(socket: OwnedFd, spawned: Spawned) -> Result<Arc<Self>, EngineError> {
         let Spawned { pid, pidfd, cleared } = spawned;
-        let socket = watch(socket, Interest::READABLE | Interest::WRITABLE)
+        let socket = watch(socket, Interest::READABLE)
             .map_err(|e| EngineError::os("wait for an init", e))?;
         let state = state::Sender::new(State::Starting);
         let mut seen = state.subscribe();
@@ -112,19 +131,19 @@ impl Init {
         matches!(*self.link.state.borrow(), State::Ready)
     }
 
-    /// Starts a command; the receiver gets its end, or nothing where the init
-    /// dies first. [`EngineError::InitGone`] means that it did not get the command.
+    /// Starts a command. Its input comes along where it has any. [`EngineError::InitGone`]
+    /// means that the init did not get the command.
     pub(crate) async fn exec(
         &self,
         command: &mut Exec,
-        descriptors: &[BorrowedFd<'_>; 3],
-    ) -> Result<(ExecId, oneshot::Receiver<Ending>), EngineError> {
-        let (ending, ended) = oneshot::channel();
+        stdin: Option<BorrowedFd<'_>>,
+    ) -> Result<Course, EngineError> {
+        let ((slow, is_slow), (ending, ended)) = (oneshot::channel(), oneshot::channel());
         let id = {
             let mut execs = self.link.lock();
             execs.last += 1;
             let id = execs.last;
-            execs.waiting.insert(id, ending);
+            execs.waiting.insert(id, Waiting { slow: Some(slow), ended: ending });
             id
         };
         // Looked at after the entry is made: who says "gone" empties the list afterwards.
@@ -132,7 +151,7 @@ impl Init {
             return Err(EngineError::InitGone);
         }
         command.id = id;
-        let sent = self.link.send(&ToInitRef::Exec(command), descriptors).await;
+        let sent = self.link.send(&ToInitRef::Exec(command), stdin.as_slice()).await;
         if let Err(error) = sent {
             self.link.lock().waiting.remove(&id);
             if matches!(error, EngineError::InitGone) {
@@ -141,10 +160,10 @@ impl Init {
             }
             return Err(error);
         }
-        Ok((id, ended))
+        Ok(Course { id, slow: is_slow, ended })
     }
 
-    /// Sends a signal to what is known to belong to an exec.
+    /// Sends a signal to everything that an exec has started.
     pub(crate) async fn signal(&self, id: ExecId, signal: i32) -> Result<(), EngineError> {
         self.link.send(&ToInitRef::Signal { id, signal }, &[]).await
     }
@@ -205,25 +224,33 @@ impl Link {
                 Err(TransportError::WouldBlock) => {}
                 Err(error) => return Err(send_error(error, EngineError::InitGone)),
             }
-            let Ok(ready) = timeout(PATIENCE, self.socket.ready(Interest::WRITABLE)).await else {
+            let Ok(ready) = timeout(PATIENCE, self.room()).await else {
                 tracing::warn!("an init does not take what it is sent: killing it");
                 kill_by_pidfd(&self.pidfd);
                 return Err(EngineError::InitGone);
             };
-            ready.map_err(|e| EngineError::os("wait for an init", e))?.clear_ready();
+            ready.map_err(|e| EngineError::os("wait for an init", e))?;
         }
+    }
+
+    /// Waits until the init has taken something. Registered only when it is waited for: each
+    /// message that an init takes would wake the daemon up.
+    async fn room(&self) -> std::io::Result<()> {
+        let own = watch(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+        own.writable().await.map(drop)
     }
 
     async fn listen(self: Arc<Self>) {
         while let Ok(mut ready) = self.socket.ready(Interest::READABLE).await {
-            let message = match transport::recv::<FromInit>(self.socket.as_fd()) {
-                Ok((message, _)) => message,
+            let (message, descriptors) = match transport::recv::<FromInit>(self.socket.as_fd()) {
+                Ok(received) => received,
                 Err(TransportError::WouldBlock) => {
                     ready.clear_ready();
                     continue;
                 }
                 Err(_) => break,
             };
+            let pipes = Pipes::try_from(descriptors).ok();
             match message {
                 FromInit::Ready => {
                     self.state.send_replace(State::Ready);
@@ -232,10 +259,17 @@ impl Link {
                     self.state.send_replace(State::Failed(EngineError::Setup { step, errno }));
                 }
                 FromInit::Failed { id, step, errno } => {
-                    self.settle(id, Ending::Failed(step, errno))
+                    self.settle(id, Ending::Failed(step, errno));
                 }
-                FromInit::Ended { id, status, usage } => {
-                    self.settle(id, Ending::Ended(status, usage))
+                FromInit::Slow { id } => {
+                    let slow = self.lock().waiting.get_mut(&id).and_then(|w| w.slow.take());
+                    if let (Some(slow), Some(pipes)) = (slow, pipes) {
+                        // Whoever waited may have given up; the command's next write then ends it.
+                        let _ = slow.send(pipes);
+                    }
+                }
+                FromInit::Ended { id, status, usage, output } => {
+                    self.settle(id, Ending::Ended(status, usage, output, pipes));
                 }
             }
         }
@@ -252,7 +286,7 @@ impl Link {
     fn settle(&self, id: ExecId, ending: Ending) {
         if let Some(waiting) = self.lock().waiting.remove(&id) {
             // Whoever waited may have given up.
-            let _ = waiting.send(ending);
+            let _ = waiting.ended.send(ending);
         }
     }
 }

@@ -1,14 +1,9 @@
 //! Reading what a command writes, without ever keeping more than was asked for.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
-use nix::errno::Errno;
-use nix::unistd::read;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
-
-use crate::engine::EngineError;
 
 /// The beginning of a stream, and how much there was.
 #[derive(Debug, Default)]
@@ -20,9 +15,6 @@ pub struct Captured {
     limit: usize,
     chunk: Vec<u8>,
 }
-
-/// Read first, in bytes: most commands say less.
-const FIRST_BYTES: usize = 1024;
 
 /// Read at once, in bytes: what a pipe holds by default (pipe(7)).
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -46,7 +38,11 @@ impl Captured {
             self.chunk.resize(CHUNK_BYTES, 0);
             match pipe.try_read(&mut self.chunk) {
                 Ok(0) => return,
-                Ok(n) => self.take(n),
+                Ok(n) => {
+                    let chunk = std::mem::take(&mut self.chunk);
+                    self.add(chunk.get(..n).unwrap_or_default());
+                    self.chunk = chunk;
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
@@ -54,30 +50,11 @@ impl Captured {
         }
     }
 
-    /// Reads what is there without waiting for more. Says whether that was all there will be.
-    pub(super) fn take_all(&mut self, pipe: &OwnedFd) -> Result<bool, EngineError> {
-        loop {
-            self.chunk.resize(FIRST_BYTES.max(self.chunk.len()), 0);
-            match read(pipe, &mut self.chunk) {
-                Ok(0) => return Ok(true),
-                Ok(n) => {
-                    self.take(n);
-                    if n == self.chunk.len() {
-                        self.chunk.resize(CHUNK_BYTES, 0);
-                    }
-                }
-                Err(Errno::EAGAIN) => return Ok(false),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(EngineError::os("read a pipe", errno)),
-            }
-        }
-    }
-
-    fn take(&mut self, n: usize) {
-        let fresh = self.chunk.get(..n).unwrap_or_default();
+    /// Takes in what somebody else has read.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
         let room = self.limit - self.kept.len();
-        self.kept.extend_from_slice(fresh.get(..room.min(n)).unwrap_or_default());
-        self.total += n as u64;
+        self.kept.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+        self.total += bytes.len() as u64;
     }
 
     /// Gives back the room that reading took; what was kept stays.

@@ -11,6 +11,7 @@
 //! Whoever waits for the result holds only its receiver. A handler is dropped when its
 //! client hangs up; here that reads as the receiver going away, and the command is killed.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,18 +22,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::output::{Captured, discard, feed};
-use super::pipes::{self, Ours, Theirs, receiver};
-use crate::engine::init::{Ending, PATIENCE};
+use super::pipes::{self, receiver};
+use crate::engine::init::{Course, Ending, PATIENCE, Pipes};
 use crate::engine::{Engine, EngineError, Init};
 use crate::sandbox::Sandbox;
 use crate::sandbox::plan::ExecSpec;
 
 /// How long after a command's end its answer waits for pipes that something it left behind holds.
 const DRAIN: Duration = Duration::from_millis(250);
-
-/// How long a command may take before its output is read as it comes. Only one that prints more than a pipe
-/// holds waits for this; tokio's clock has ticks of a millisecond.
-const QUICK: Duration = Duration::from_millis(2);
 
 /// What goes in, how long it may take and how much is kept.
 #[derive(Debug)]
@@ -88,13 +85,6 @@ pub fn start(
     receiver
 }
 
-/// A command that its init has got.
-struct Launched {
-    init: Arc<Init>,
-    id: ExecId,
-    ended: oneshot::Receiver<Ending>,
-}
-
 /// Inits that may die under a command's eyes before it gives up.
 const LAUNCH_TRIES: u32 = 5;
 
@@ -103,14 +93,13 @@ async fn launch(
     engine: &Engine,
     sandbox: &Sandbox,
     spec: ExecSpec,
-    theirs: &Theirs,
-) -> Result<Launched, EngineError> {
+    stdin: Option<BorrowedFd<'_>>,
+) -> Result<(Arc<Init>, Course), EngineError> {
     let mut command = spec.into_command();
-    let descriptors = theirs.descriptors();
     for _ in 0..LAUNCH_TRIES {
         let init = sandbox.init(engine).await?;
-        match init.exec(&mut command, &descriptors).await {
-            Ok((id, ended)) => return Ok(Launched { init, id, ended }),
+        match init.exec(&mut command, stdin).await {
+            Ok(course) => return Ok((init, course)),
             Err(EngineError::InitGone) => {}
             Err(error) => return Err(error),
         }
@@ -125,101 +114,103 @@ async fn run<T>(
     terms: Terms,
     client: &mut oneshot::Sender<T>,
 ) -> Result<Finished, EngineError> {
-    let (mut stdout, mut stderr) =
-        (Captured::new(terms.max_output), Captured::new(terms.max_output));
     let started = Instant::now();
-    let (ours, theirs) = pipes::make(terms.stdin.is_some(), sandbox.host_uid())?;
+    let Terms { deadline, stdin, max_output } = terms;
+    let (input, theirs) = match stdin {
+        Some(bytes) => {
+            let (ours, theirs) = pipes::input(sandbox.host_uid())?;
+            (Some((ours, bytes)), Some(theirs))
+        }
+        None => (None, None),
+    };
     let launched = tokio::select! {
         // First, since it seldom waits, and then no timer is set.
         biased;
-        launched = launch(engine, sandbox, spec, &theirs) => Some(launched?),
+        launched = launch(engine, sandbox, spec, theirs.as_ref().map(AsFd::as_fd)) => Some(launched?),
         () = client.closed() => None,
-        () = sleep_until(terms.deadline) => None,
+        () = sleep_until(deadline) => None,
     };
-    // The command has its own by now; ours would keep the pipes from ending.
+    // The command has its own by now.
     drop(theirs);
-    let Some(Launched { init, id, mut ended }) = launched else {
+    let (mut stdout, mut stderr) = (Captured::new(max_output), Captured::new(max_output));
+    let Some((init, Course { id, slow, mut ended })) = launched else {
         let (usage, duration) = (Usage::default(), started.elapsed());
         return Ok(Finished { end: End::Timeout, stdout, stderr, usage, duration });
     };
 
-    let Ours { stdout: out, stderr: err, stdin } = ours;
-    // Most commands are quick, say little and read nothing: their pipes hold all of it, and
-    // are read once, without ever being waited for.
-    let quick = match stdin {
-        None => ends_soon(&mut ended, client, terms.deadline).await,
-        Some(_) => None,
-    };
-    let (ending, timed_out, duration) = if let Some(ending) = quick {
-        let duration = started.elapsed();
-        if !(stdout.take_all(&out)? & stderr.take_all(&err)?) {
-            let (mut out, mut err) = (receiver(out)?, receiver(err)?);
-            let rest = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
-            if timeout(DRAIN, rest).await.is_err() {
-                leave(out, err);
+    // Pipes come only from a command that takes longer; what a quick one wrote comes with its end.
+    let mut pipes = None;
+    let (ending, timed_out, duration) = {
+        let reading = read(slow, &mut pipes, &mut stdout, &mut stderr);
+        let writing = async {
+            if let Some((pipe, bytes)) = input {
+                feed(pipe, bytes).await;
             }
-        }
-        (ending, false, duration)
-    } else {
-        let (mut out, mut err) = (receiver(out)?, receiver(err)?);
-        let watched = watch(&init, id, &mut ended, client, terms.deadline);
-        let (ending, timed_out, duration, drained) = {
-            let reading = async { tokio::join!(stdout.fill(&mut out), stderr.fill(&mut err)) };
-            let writing = async {
-                if let (Some(pipe), Some(bytes)) = (stdin, terms.stdin) {
-                    feed(pipe, bytes).await;
-                }
-            };
-            tokio::pin!(reading, writing, watched);
-            let (mut drained, mut fed) = (false, false);
-            let (ending, timed_out) = loop {
-                tokio::select! {
-                    outcome = &mut watched => break outcome,
-                    _ = &mut reading, if !drained => drained = true,
-                    () = &mut writing, if !fed => fed = true,
-                }
-            };
-            let duration = started.elapsed();
-            if !drained {
-                drained = timeout(DRAIN, reading).await.is_ok();
-            }
-            (ending, timed_out, duration, drained)
         };
+        let watched = watch(&init, id, &mut ended, client, deadline);
+        tokio::pin!(reading, writing, watched);
+        let (mut drained, mut fed) = (false, false);
+        let (ending, timed_out) = loop {
+            tokio::select! {
+                biased;
+                outcome = &mut watched => break outcome,
+                done = &mut reading, if !drained => { done?; drained = true; }
+                () = &mut writing, if !fed => fed = true,
+            }
+        };
+        let duration = started.elapsed();
         if !drained {
-            leave(out, err);
+            // At once, where there was never a pipe.
+            timeout(DRAIN, reading).await.unwrap_or(Ok(()))?;
         }
         (ending, timed_out, duration)
     };
-    stdout.finish();
-    stderr.finish();
     let (end, usage) = match ending {
         None if timed_out => (End::Timeout, Usage::default()),
         None => (End::SandboxGone, Usage::default()),
         Some(Ending::Failed(step, errno)) => (End::NotStarted(step, errno), Usage::default()),
-        Some(Ending::Ended(_, usage)) if timed_out => (End::Timeout, usage),
-        Some(Ending::Ended(status, usage)) => (End::Own(status), usage),
+        Some(Ending::Ended(status, usage, output, rest)) => {
+            stdout.add(&output.stdout);
+            stderr.add(&output.stderr);
+            if let Some([out, err]) = rest {
+                let (out, err) = pipes.insert((receiver(out)?, receiver(err)?));
+                let rest = async { tokio::join!(stdout.fill(out), stderr.fill(err)) };
+                if timeout(DRAIN, rest).await.is_ok() {
+                    pipes = None;
+                }
+            }
+            (if timed_out { End::Timeout } else { End::Own(status) }, usage)
+        }
     };
+    if let Some((out, err)) = pipes {
+        leave(out, err);
+    }
+    stdout.finish();
+    stderr.finish();
     Ok(Finished { end, stdout, stderr, usage, duration })
+}
+
+/// The pipes of one command.
+type Streams = (pipe::Receiver, pipe::Receiver);
+
+/// Reads what a command that takes longer writes, to the end of file of both. The pipes stay in `open` until then.
+async fn read(
+    slow: oneshot::Receiver<Pipes>,
+    open: &mut Option<Streams>,
+    stdout: &mut Captured,
+    stderr: &mut Captured,
+) -> Result<(), EngineError> {
+    let Ok([out, err]) = slow.await else { return Ok(()) };
+    let (out, err) = open.insert((receiver(out)?, receiver(err)?));
+    tokio::join!(stdout.fill(out), stderr.fill(err));
+    *open = None;
+    Ok(())
 }
 
 /// Goes on reading what nobody wants: whoever still holds the pipes was left behind by the
 /// command, and is not to die or wait for what it writes there.
 fn leave(out: pipe::Receiver, err: pipe::Receiver) {
     tokio::spawn(async move { tokio::join!(discard(out), discard(err)) });
-}
-
-/// The end of a command that comes at once: nothing where it takes longer, its time is over or its client gone.
-async fn ends_soon<T>(
-    ended: &mut oneshot::Receiver<Ending>,
-    client: &mut oneshot::Sender<T>,
-    deadline: Instant,
-) -> Option<Option<Ending>> {
-    tokio::select! {
-        biased;
-        ending = ended => Some(ending.ok()),
-        () = client.closed() => None,
-        () = sleep_until(deadline.min(Instant::now() + QUICK)) => None,
-    }
 }
 
 /// Waits for a command's end, and brings it about when its time is over or its

@@ -14,11 +14,12 @@ use crate::wait::watch;
 /// # Errors
 /// Where the descriptor cannot be waited for.
 pub async fn hung_up(stream: BorrowedFd<'_>) -> io::Result<()> {
-    // A registration of its own: what is cleared here must not hide room from a writer.
-    let own = watch(stream.try_clone_to_owned()?, Interest::WRITABLE)?;
+    // A registration of its own, for what never comes: a hang-up is told unasked (epoll_ctl(2)), and
+    // nothing else wakes up whoever waits here.
+    let own = watch(stream.try_clone_to_owned()?, Interest::PRIORITY)?;
     loop {
-        let mut ready = own.writable().await?;
-        if ready.ready().is_write_closed() {
+        let mut ready = own.ready(Interest::PRIORITY).await?;
+        if ready.ready().is_read_closed() {
             return Ok(());
         }
         ready.clear_ready();
