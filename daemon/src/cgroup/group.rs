@@ -179,9 +179,8 @@ impl Group {
     /// [`CgroupError::StillAlive`] after `patience`: they are killed, and stuck in the kernel.
     pub fn kill(&self, patience: Duration) -> Result<(), CgroupError> {
         let deadline = Instant::now() + patience;
-        let with_pids = self.hierarchy.parent(Controller::Pids);
-        let Some(parent) = with_pids.or(self.hierarchy.parents.first()) else { return Ok(()) };
-        end_all(&parent.dir, &self.name, deadline)
+        let parents: Vec<_> = self.hierarchy.parents.iter().map(|parent| &parent.dir).collect();
+        end_all(&parents, &self.name, deadline)
     }
 
     /// Removes the group, which must be empty. What is just ending is waited

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::CgroupError;
 use super::directory::Directory;
@@ -13,6 +14,13 @@ use super::text::{keyed, pids};
 /// Between two looks, at first and at the most. Processes mostly die at once.
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// Quotas of cpu, and none: a process needs time to die, and before Linux 6.18
+/// it does not get more of it than its group.
+const QUOTAS: [(&str, &str); 2] = [("cpu.max", "max"), ("cpu.cfs_quota_us", "-1")];
+
+/// Nothing can be forked.
+const NO_FORKS: (&str, &str) = ("pids.max", "0");
 
 /// Pauses that get longer, until a deadline.
 pub(super) struct Pauses {
@@ -41,36 +49,58 @@ pub(super) fn below(group: &str, file: &str) -> String {
     if group.is_empty() { file.to_owned() } else { format!("{group}/{file}") }
 }
 
-/// Kills all processes in `group`, a directory below `parent`, and waits until
-/// none is left: by `cgroup.kill`, which forks do not escape (cgroup-v2.rst,
-/// Linux 5.14). Without that it kills what it sees until it sees nothing,
-/// while nothing can be forked if the directory has the controller pids.
+/// Kills all processes of `group`, which is a directory below each of
+/// `parents`, and waits until none is left: by `cgroup.kill`, which forks do
+/// not escape (cgroup-v2.rst, Linux 5.14). Without that it kills what it sees
+/// until it sees nothing, and lets nothing be forked where there is the controller pids.
 ///
 /// # Errors
 /// [`CgroupError::StillAlive`] when the deadline passes.
 pub(super) fn end_all(
-    parent: &Directory,
+    parents: &[&Directory],
     group: &str,
     deadline: Instant,
 ) -> Result<(), CgroupError> {
-    match parent.write(&below(group, "cgroup.kill"), "1") {
-        Ok(()) => return until_empty(parent, group, deadline, false),
-        Err(error) if error.errno() == Some(Errno::ENOENT) => {}
-        Err(error) => return Err(error),
+    let with_pids = parents.iter().find(|parent| parent.has(&below(group, NO_FORKS.0)));
+    let Some(parent) = with_pids.or(parents.first()) else { return Ok(()) };
+    if left(parent, group)?.is_empty() {
+        return Ok(());
     }
-    let limit = below(group, "pids.max");
-    let before = match parent.read(&limit) {
-        Ok(before) => Some(before),
-        // Another hierarchy of version 1.
-        Err(error) if error.errno() == Some(Errno::ENOENT) => None,
-        Err(error) => return Err(error),
+    let mut changed: Vec<_> = parents
+        .iter()
+        .flat_map(|parent| QUOTAS.iter().filter_map(|quota| Changed::set(parent, group, *quota)))
+        .collect();
+    let ended = match parent.write(&below(group, "cgroup.kill"), "1") {
+        Ok(()) => until_empty(parent, group, deadline, false),
+        Err(error) if error.errno() == Some(Errno::ENOENT) => {
+            changed.extend(Changed::set(parent, group, NO_FORKS));
+            until_empty(parent, group, deadline, true)
+        }
+        Err(error) => Err(error),
     };
-    if before.is_some() {
-        parent.write(&limit, "0")?;
+    changed.into_iter().map(Changed::back).fold(ended, Result::and)
+}
+
+/// A limit that is another one for a moment.
+struct Changed<'a> {
+    parent: &'a Directory,
+    file: String,
+    before: String,
+}
+
+impl<'a> Changed<'a> {
+    /// `None` where there is no such limit, or none that we may change: then
+    /// killing may take longer.
+    fn set(parent: &'a Directory, group: &str, (file, value): (&str, &str)) -> Option<Self> {
+        let file = below(group, file);
+        let before = parent.read(&file).ok()?;
+        parent.write(&file, value).ok()?;
+        Some(Self { parent, file, before })
     }
-    let ended = until_empty(parent, group, deadline, true);
-    let restored = before.map_or(Ok(()), |before| parent.write(&limit, before.trim()));
-    ended.and(restored)
+
+    fn back(self) -> Result<(), CgroupError> {
+        self.parent.write(&self.file, self.before.trim())
+    }
 }
 
 /// Looks until nobody is left, killing what it sees if told so.
@@ -101,9 +131,8 @@ fn until_empty(
     }
 }
 
-/// Processes that have not ended. Version 2 says in one number that there are
-/// none, and counts those too that are just ending.
-fn left(parent: &Directory, group: &str) -> Result<Vec<nix::unistd::Pid>, CgroupError> {
+/// Processes that have not ended. Version 2 says in one number that there are none.
+fn left(parent: &Directory, group: &str) -> Result<Vec<Pid>, CgroupError> {
     let events = parent.read(&below(group, "cgroup.events"));
     if events.is_ok_and(|events| keyed(&events, "populated") == Some(0)) {
         return Ok(Vec::new());

@@ -77,7 +77,7 @@ pub(super) fn remove_tree(path: &Path, deadline: Instant) -> Result<(), CgroupEr
 fn remove(path: &Path, deadline: Instant) -> Result<(), CgroupError> {
     let mut pauses = Pauses::until(deadline);
     loop {
-        let emptied = Directory::open(path).and_then(|dir| end_all(&dir, "", deadline));
+        let emptied = Directory::open(path).and_then(|dir| end_all(&[&dir], "", deadline));
         let removed = emptied
             .and_then(|()| fs::remove_dir(path).map_err(|e| io("remove", path, errno_of(&e))));
         match removed {

@@ -1,6 +1,6 @@
 //! Ends of groups.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -66,6 +66,28 @@ pub(super) fn a_fork_bomb_is_killed_and_the_group_works_on(fx: &Fixture) {
     let limit = group.paths().into_iter().map(|path| path.join("pids.max"));
     let limit = limit.filter_map(|path| std::fs::read_to_string(path).ok()).next().unwrap();
     assert_eq!(limit, "200\n");
+    group.remove(SOON).unwrap();
+}
+
+pub(super) fn the_slowest_group_is_killed_at_once(fx: &Fixture) {
+    let hierarchy = fx.establish();
+    let group = hierarchy.make().unwrap();
+    let mut forker = Program::inside(
+        &group,
+        r#"for (1..60) { fork or do { 1 while 1 } } print "forked\n"; sleep 100"#,
+    );
+    assert_eq!(forker.line(), "forked");
+    // A millisecond of each hundred for all of them.
+    group.apply(&Caps { cpu_millis: Some(10), ..Caps::default() }).unwrap();
+    let since = Instant::now();
+    group.kill(SOON).unwrap();
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    let limits = ["cpu.max", "cpu.cfs_quota_us"];
+    let limits =
+        limits.iter().flat_map(|file| group.paths().into_iter().map(move |p| p.join(file)));
+    let limit = limits.filter_map(|path| std::fs::read_to_string(path).ok()).next().unwrap();
+    assert!(["1000\n", "1000 100000\n"].contains(&limit.as_str()), "{limit}");
     group.remove(SOON).unwrap();
 }
 

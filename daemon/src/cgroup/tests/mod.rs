@@ -36,6 +36,7 @@ macro_rules! common {
             limits::odd_limits_are_taken,
             ends::everything_is_killed_whatever_it_does,
             ends::a_fork_bomb_is_killed_and_the_group_works_on,
+            ends::the_slowest_group_is_killed_at_once,
             ends::a_group_with_somebody_in_it_is_not_removed,
             ends::nothing_is_left,
             ends::dropping_a_group_removes_it,
@@ -62,8 +63,6 @@ mod root_only {
 }
 
 mod v2_only {
-    use super::{ends, limits, stays};
-
     common!(Fixture::v2);
     cases! {
         Fixture::v2:
