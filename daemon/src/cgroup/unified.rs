@@ -28,7 +28,7 @@ pub(super) struct Leaf {
     own: Directory,
     /// Whether the daemon was moved: not from the root.
     moved: bool,
-    /// What was not handed down before.
+    /// What is not to be handed down afterwards.
     enabled: Set,
 }
 
@@ -70,7 +70,8 @@ pub(super) fn establish(spot: &Spot, name: &str, others: &[Pid]) -> Result<Inner
             // The controller cpu refuses where there are real-time processes.
             Err(error) => lacking.push(Lacking { controller, why: Unavailable::Failed(error) }),
         }
-        leaf.enabled = controllers.without(handed);
+        // A group that we are moved from handed nothing down, or a daemon that was killed did it.
+        leaf.enabled = if leaf.moved { controllers } else { controllers.without(handed) };
     }
     if let (true, Some(first)) = (controllers.is_empty(), lacking.first()) {
         return Err(first.why.clone());
@@ -179,7 +180,11 @@ impl Leaf {
     /// What was handed down goes first: only then may the group have processes again.
     fn undo(&self) -> Result<(), CgroupError> {
         for controller in self.enabled.iter() {
-            self.own.write(SUBTREE, &format!("-{controller}"))?;
+            let taken = self.own.write(SUBTREE, &format!("-{controller}"));
+            if self.moved {
+                taken?;
+            }
+            // In the root somebody else may have come to need it.
         }
         if !self.moved {
             return Ok(());

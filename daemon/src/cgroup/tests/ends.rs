@@ -54,7 +54,7 @@ pub(super) fn everything_is_killed_whatever_it_does(fx: &Fixture) {
 pub(super) fn a_fork_bomb_is_killed_and_the_group_works_on(fx: &Fixture) {
     let hierarchy = fx.establish();
     let group = hierarchy.make().unwrap();
-    group.apply(&Caps { pids: Some(200), cpu_millis: Some(1000), ..Caps::default() }).unwrap();
+    group.apply(&Caps { pids: Some(100), cpu_millis: Some(1000), ..Caps::default() }).unwrap();
     let mut bomb = Program::inside(&group, "while (1) { fork }");
     eventually("it hits the limit", || group.events().unwrap().pids_refused > 0);
     group.kill(SOON).unwrap();
@@ -65,7 +65,7 @@ pub(super) fn a_fork_bomb_is_killed_and_the_group_works_on(fx: &Fixture) {
     assert_eq!(Program::inside(&group, forks).end(), Ok(0));
     let limit = group.paths().into_iter().map(|path| path.join("pids.max"));
     let limit = limit.filter_map(|path| std::fs::read_to_string(path).ok()).next().unwrap();
-    assert_eq!(limit, "200\n");
+    assert_eq!(limit, "100\n");
     group.remove(SOON).unwrap();
 }
 
@@ -74,7 +74,7 @@ pub(super) fn the_slowest_group_is_killed_at_once(fx: &Fixture) {
     let group = hierarchy.make().unwrap();
     let mut forker = Program::inside(
         &group,
-        r#"for (1..60) { fork or do { 1 while 1 } } print "forked\n"; sleep 100"#,
+        r#"for (1..30) { fork or do { 1 while 1 } } print "forked\n"; sleep 100"#,
     );
     assert_eq!(forker.line(), "forked");
     // A millisecond of each hundred for all of them.
@@ -82,7 +82,7 @@ pub(super) fn the_slowest_group_is_killed_at_once(fx: &Fixture) {
     let since = Instant::now();
     group.kill(SOON).unwrap();
     let took = since.elapsed();
-    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
     let limits = ["cpu.max", "cpu.cfs_quota_us"];
     let limits =
         limits.iter().flat_map(|file| group.paths().into_iter().map(move |p| p.join(file)));
@@ -124,7 +124,7 @@ pub(super) fn nothing_is_left(fx: &Fixture) {
     assert!(!fx.parents().iter().any(|parent| parent.exists()));
     assert_eq!(fx.own().into_iter().map(|own| directories(own)).collect::<Vec<_>>(), own);
     if handed.exists() {
-        assert_eq!(std::fs::read_to_string(&handed).unwrap(), "\n");
+        assert_eq!(std::fs::read_to_string(&handed).unwrap().trim(), "");
     }
 }
 

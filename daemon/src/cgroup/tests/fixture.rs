@@ -5,12 +5,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio, id};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, geteuid};
 
+use super::super::leftovers::remove_all;
 use super::super::place::{Place, Spot, locate};
 use super::super::{Group, Hierarchy};
 
@@ -19,6 +22,9 @@ pub(super) const SOON: Duration = Duration::from_secs(20);
 
 /// A process is in one group of version 2 at a time, and tests move theirs.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// So that what a failed test leaves is not in the next one's way.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Where a test has its groups.
 pub(super) struct Fixture {
@@ -49,7 +55,7 @@ impl Fixture {
         let given =
             PathBuf::from(given.expect("NOXRUNNER_TEST_CGROUP names a delegated directory"));
         let before = own_place().unified.unwrap().own;
-        let own = given.join(format!("test-{}", id()));
+        let own = given.join(format!("test-{}-{}", id(), NUMBER.fetch_add(1, Relaxed)));
         fs::create_dir(&own).unwrap();
         fs::write(own.join("cgroup.procs"), id().to_string()).unwrap();
         let spot = Spot { mount: own.clone(), own: own.clone(), read_only: false };
@@ -81,6 +87,11 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
+        // A failed test's processes must not be in the next one's way.
+        let cleared = remove_all(&self.place, &self.name(), geteuid().as_raw());
+        if !std::thread::panicking() {
+            cleared.unwrap();
+        }
         let Some((before, own)) = &self.home else { return };
         let back = fs::write(before.join("cgroup.procs"), id().to_string());
         let removed = fs::remove_dir(own);

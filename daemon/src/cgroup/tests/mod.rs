@@ -3,6 +3,7 @@
 //! in the directory that `NOXRUNNER_TEST_CGROUP` names, which is delegated to
 //! the user and hands memory, cpu and pids down.
 
+mod costs;
 mod ends;
 mod fixture;
 mod limits;
@@ -45,11 +46,17 @@ macro_rules! common {
             stays::leftovers_elsewhere_are_removed,
             stays::another_daemons_groups_are_let_be,
         }
+
+        #[test]
+        #[ignore = "prints what things cost"]
+        fn costs() {
+            super::costs::of_each_step(&$fixture());
+        }
     };
 }
 
 mod root_only {
-    use super::{Fixture, ends, limits, stays};
+    use super::{Fixture, costs, ends, limits, stays};
 
     mod v1_only {
 
