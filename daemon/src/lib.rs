@@ -17,6 +17,7 @@
 //! | [`reaper`] | expiry |
 //! | [`uids`] | a host user id for each sandbox of root's |
 //! | [`tree`] | directory trees that somebody else may be writing |
+//! | [`cgroup`] | control groups, which hold memory, cpu and processes of a sandbox |
 //! | [`wait`], [`clock`] | descriptors and time |
 //! | [`error`] | what can go wrong with a call, and how clients hear of it |
 //!
@@ -24,6 +25,7 @@
 //! exec → engine → init. Only events come back, and one cancel.
 #![forbid(unsafe_code)]
 
+pub mod cgroup;
 pub mod clock;
 pub mod config;
 pub mod daemon;
