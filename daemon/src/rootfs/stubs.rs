@@ -23,7 +23,7 @@ use crate::policy::{multicall, stub};
 use walk::{Directory, Item};
 
 /// Names that lead to a program which no sandbox can do without.
-const ESSENTIAL: [&str; 6] = ["bash", "cat", "cp", "env", "ls", "sh"];
+const ESSENTIAL: [&str; 7] = ["bash", "cat", "cp", "env", "ls", "sh", "true"];
 
 /// From so many other names on a program is one that is many.
 const MANY_NAMES: usize = 5;
@@ -101,8 +101,11 @@ impl Stubs {
                 }
                 let Some((file, at)) = target(view, directory, item) else { continue };
                 let program = programs.entry(file).or_default();
-                program.is_multicall |= at.file_name().is_some_and(multicall::is_one);
-                program.path.get_or_insert(at);
+                let is_its_own_name = at.file_name().is_some_and(multicall::is_one);
+                program.is_multicall |= is_its_own_name;
+                if program.path.is_none() || is_its_own_name {
+                    program.path = Some(at);
+                }
                 if rule.is_some() {
                     program.rule = program.rule.take().or(rule);
                 } else if on_path.contains(&directory.inside) {

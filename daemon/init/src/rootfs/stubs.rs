@@ -78,7 +78,8 @@ fn cover(layer: &Path) -> Result<(), Errno> {
     if statvfs(".")?.flags().contains(FsFlags::ST_NOEXEC) {
         flags |= MsFlags::MS_NOEXEC;
     }
-    let mut options = format!("lowerdir={GROUND}/{}:.", layer.display());
+    // Nothing of the host's directory is to lead out of it.
+    let mut options = format!("lowerdir={GROUND}/{}:.,redirect_dir=nofollow", layer.display());
     if !getuid().is_root() {
         // Who is root in a namespace of its own alone has no use for attributes of the real one's.
         options.push_str(",userxattr");
