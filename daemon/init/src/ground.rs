@@ -13,21 +13,31 @@ use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setegid, seteuid};
 
 use crate::init;
 use crate::message::{
-    FromInit, InitSpec, Layers, Places, Preparation, PrepareFailure, PrepareStep, SpawnStep, Unstubbed,
+    FromInit, InitSpec, Layers, Places, Preparation, PrepareFailure, PrepareStep, SpawnStep,
+    Unstubbed,
 };
 use crate::rootfs::{Ground, PLACES};
 use crate::seccomp::Filter;
 use crate::sys::{self, Attributes};
-use crate::transport::{self, TransportError};
 use crate::template::{Node, Template};
+use crate::transport::{self, TransportError};
 use crate::walls::Walls;
 
 /// What it takes to fork inits of one kind.
 pub(crate) enum Kit {
     None,
-    Landlock { readable: Vec<CString>, filter: Filter, rules: Places },
+    Landlock {
+        readable: Vec<CString>,
+        filter: Filter,
+        rules: Places,
+    },
     /// With what can be executed, where that is not everything that is seen.
-    Full { ground: Ground, filter: Filter, rules: Places, executable: Vec<CString> },
+    Full {
+        ground: Ground,
+        filter: Filter,
+        rules: Places,
+        executable: Vec<CString>,
+    },
 }
 
 /// A forked init.

@@ -155,11 +155,9 @@ impl Sources {
         };
         let bind = |node: &Node| match node {
             Node::Bind(source) => host(source, Some(read_only), PrepareStep::Bind).map(Some),
-            Node::Directory
-            | Node::File(_)
-            | Node::Link(_)
-            | Node::Hidden
-            | Node::Stubs(_) => Ok(None),
+            Node::Directory | Node::File(_) | Node::Link(_) | Node::Hidden | Node::Stubs(_) => {
+                Ok(None)
+            }
         };
         Ok(Self {
             proc: host(c"/proc", None, PrepareStep::Proc)?,

@@ -124,11 +124,7 @@ fn become_sandbox_user(outside: (u32, u32)) -> Result<(), Failed> {
         .map_err(at(SetupStep::Identity))
 }
 
-fn move_into_root(
-    places: &[OwnedFd],
-    host_network: bool,
-    rules: Places,
-) -> Result<(), Failed> {
+fn move_into_root(places: &[OwnedFd], host_network: bool, rules: Places) -> Result<(), Failed> {
     let none = None::<&CStr>;
     mount(Some(ROOT), ROOT, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
         .and_then(|()| chdir(ROOT))
@@ -189,11 +185,7 @@ fn restrict_in_root(places: Places, executable: &[CString]) -> Result<(), Errno>
     rules.enforce()
 }
 
-fn restrict_on_host(
-    directory: &CStr,
-    readable: &[CString],
-    places: Places,
-) -> Result<(), Errno> {
+fn restrict_on_host(directory: &CStr, readable: &[CString], places: Places) -> Result<(), Errno> {
     // Not to be written: other processes of the user are in it.
     let mut rules = Rules::new()?.read(c"/proc")?;
     for path in readable {

@@ -38,12 +38,16 @@ pub(super) fn of(policy: &Policy, means: &Means) -> Vec<SettingGap> {
              sandbox's own (ld.so ./program)"
                 .to_owned(),
         ),
-        (ExecScope::SystemOnly, Tier::None) => Some(format!("the isolation tier {tier} holds nothing")),
+        (ExecScope::SystemOnly, Tier::None) => {
+            Some(format!("the isolation tier {tier} holds nothing"))
+        }
     };
     gaps.extend(exec.map(|why| gap("exec", why)));
     let delete = match (policy.delete, tier) {
         (DeleteScope::Allowed, _) => None,
-        (DeleteScope::Never, Tier::None) => Some(format!("the isolation tier {tier} holds nothing")),
+        (DeleteScope::Never, Tier::None) => {
+            Some(format!("the isolation tier {tier} holds nothing"))
+        }
         (DeleteScope::Never, Tier::Full | Tier::Landlock) => {
             (!means.landlock).then(|| "the kernel has no Landlock".to_owned())
         }

@@ -149,12 +149,15 @@ impl Stubs {
     ) {
         for directory in directories {
             for item in &directory.items {
-                let Some(program) = item.file.and_then(|file| programs.get(&file)) else { continue };
+                let Some(program) = item.file.and_then(|file| programs.get(&file)) else {
+                    continue;
+                };
                 let Some(rule) = program.rule.as_ref().filter(|_| !program.is_needed()) else {
                     continue;
                 };
                 if blocks(&item.name).is_none() {
-                    let why = if rule.is_empty() { String::new() } else { format!(" (it is {rule})") };
+                    let why =
+                        if rule.is_empty() { String::new() } else { format!(" (it is {rule})") };
                     let line = format!("{}{why}", not_allowed(&item.name.to_string_lossy()));
                     self.say(&directory.inside, &item.name, line);
                 }

@@ -12,7 +12,8 @@ fn stubs(rootfs: &Rootfs) -> BTreeMap<PathBuf, String> {
         for stub in stubs {
             let text = String::from_utf8_lossy(&stub.program);
             let line = text.rsplit("Command not allowed: ").next().unwrap();
-            found.insert(path_of(&entry.path).join(path_of(&stub.name)), line.trim_end().to_owned());
+            found
+                .insert(path_of(&entry.path).join(path_of(&stub.name)), line.trim_end().to_owned());
         }
     }
     found
