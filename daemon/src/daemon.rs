@@ -3,12 +3,13 @@
 //! Whatever must finish once begun (a create, a delete, an expiry) runs in a
 //! task of the daemon's own: a call is dropped when its client hangs up.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use noxrunner_init::message::{Layers, Preparation};
+use noxrunner_init::message::{Layers, Places, Preparation, Unstubbed};
 use noxrunner_init::template::Template;
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::types::{CreateParams, Isolation, Lease, Network, Tier};
@@ -18,10 +19,10 @@ use tokio::time::timeout;
 
 use crate::clock::Moment;
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, errno_text};
 use crate::error::CallError;
 use crate::files::work::Workers;
-use crate::policy::{HostDirError, PathUse, Policy, RootNames, decide};
+use crate::policy::{HostDirError, Means, PathUse, Policy, RootNames, decide};
 use crate::rootfs::Rootfs;
 use crate::sandbox::adopt::{self, Rule, Sweep};
 use crate::sandbox::dir::SandboxDir;
@@ -54,6 +55,8 @@ pub struct Daemon {
     pub scene: Option<Arc<Scene>>,
     /// What may run.
     pub policy: Policy,
+    /// Where what inits see now does not hold blocked programs for good.
+    pub unstubbed: Mutex<Vec<Unstubbed>>,
     /// What commands see of its own environment.
     pub host: HostEnvironment,
     /// The threads for file operations.
@@ -233,9 +236,19 @@ impl Daemon {
     async fn rebuild(&self, changed: Option<Arc<Rootfs>>) {
         let Some(rootfs) = changed else { return };
         tracing::info!("the host has changed: making what sandboxes see anew");
-        if let Err(error) = self.engine.prepare(preparation(Layers::Full, &rootfs, None)).await {
-            tracing::warn!(%error, "sandboxes go on seeing what they saw");
+        let wish = preparation(Layers::Full, &rootfs, None, self.policy.places());
+        match self.engine.prepare(wish).await {
+            Ok(unstubbed) => {
+                *self.unstubbed.lock().unwrap_or_else(PoisonError::into_inner) = unstubbed;
+            }
+            Err(error) => tracing::warn!(%error, "sandboxes go on seeing what they saw"),
         }
+    }
+
+    /// What there is to enforce the policy with.
+    pub fn means(&self) -> Means {
+        let unstubbed = self.unstubbed.lock().unwrap_or_else(PoisonError::into_inner);
+        means(&self.isolation, self.scene.as_deref(), &unstubbed)
     }
 
     /// Starts a sandbox's time to live anew.
@@ -378,12 +391,31 @@ fn look_again(scene: &Scene) -> Option<Arc<Rootfs>> {
     })
 }
 
+/// What there is to enforce a policy with.
+pub fn means(isolation: &Isolation, scene: Option<&Scene>, unstubbed: &[Unstubbed]) -> Means {
+    let said = |unstubbed: &Unstubbed| {
+        let directory = OsStr::from_bytes(unstubbed.directory.to_bytes());
+        (directory.into(), errno_text(unstubbed.errno).to_owned())
+    };
+    Means {
+        tier: isolation.tier,
+        landlock: isolation.features.iter().any(|feature| feature.starts_with("landlock")),
+        unstubbed: unstubbed.iter().map(said).collect(),
+        kept: scene.map(|scene| scene.rootfs().kept().to_vec()).unwrap_or_default(),
+    }
+}
+
 /// What a zygote needs to know for inits that see this.
-pub fn preparation(layers: Layers, rootfs: &Rootfs, host_id: Option<u32>) -> Preparation {
+pub fn preparation(
+    layers: Layers,
+    rootfs: &Rootfs,
+    host_id: Option<u32>,
+    places: Places,
+) -> Preparation {
     let (template, readable) = match layers {
         Layers::Full => (rootfs.template().clone(), Vec::new()),
         Layers::Landlock => (Template::default(), rootfs.readable()),
         Layers::None => Default::default(),
     };
-    Preparation { layers, template, readable, host_id }
+    Preparation { layers, template, readable, host_id, places }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::clock::Moment;
 use crate::config::Config;
-use crate::daemon::{Daemon, preparation};
+use crate::daemon::{Daemon, means, preparation};
 use crate::engine::Engine;
 use crate::files::work::Workers;
 use crate::isolation::IsolationError;
@@ -125,14 +125,16 @@ pub async fn assemble(
         path: var("PATH").unwrap_or_else(|| DEFAULT_PATH.into()),
         rustup_home: var("RUSTUP_HOME").map(PathBuf::from),
         home: var("HOME").map(PathBuf::from),
+        blocked: policy.blocked_everywhere().to_vec(),
         expose: policy.expose().to_vec(),
         protected: vec![directory, config.base_dir.clone()],
     })?);
     let rootfs = scene.rootfs();
     let uids = if uid == 0 { Some(uids(&config)?) } else { None };
     let host_id = uids.as_ref().map(|uids| uids.range().first());
-    let prepare = |layers| preparation(layers, &rootfs, host_id);
-    let isolation = isolation::establish(&engine, config.isolation, host_id, prepare).await?;
+    let prepare = |layers| preparation(layers, &rootfs, host_id, policy.places());
+    let (isolation, unstubbed) =
+        isolation::establish(&engine, config.isolation, host_id, prepare).await?;
     let has_mount_tree = isolation.tier == Tier::Full;
     let tools = has_mount_tree.then(|| rootfs.env());
     warning::at_start(&user, &isolation, config.log_format);
@@ -147,9 +149,13 @@ pub async fn assemble(
             shut.display()
         );
     }
+    let scene = has_mount_tree.then_some(scene);
+    for gap in policy.not_enforced(&means(&isolation, scene.as_deref(), &unstubbed)) {
+        tracing::warn!("the policy's `{}` is not enforced in full: {}", gap.setting, gap.why);
+    }
     Ok(Arc::new(Daemon {
         host: HostEnvironment::pick(var, &user, policy.env_passthrough(), tools),
-        scene: has_mount_tree.then_some(scene),
+        scene,
         socket,
         uid,
         uids,
@@ -158,6 +164,7 @@ pub async fn assemble(
         engine,
         isolation,
         policy,
+        unstubbed: Mutex::new(unstubbed),
         workers: Workers::default(),
         connections: watch::Sender::new(0),
         stop: watch::Sender::new(false),

@@ -87,7 +87,12 @@ fn doctor_and_policy_explain(daemon: TestDaemon) {
         assert!(stdout.contains(part), "{part}: {stdout}");
     }
     let (status, stdout, _) = noxctl(&daemon, &["policy"]);
-    assert!(status == 0 && stdout.contains("mkfs*") && stdout.contains("not enforced"), "{stdout}");
+    assert!(status == 0 && stdout.contains("mkfs*"), "{stdout}");
+    for (key, value) in [("exec", "anywhere"), ("delete", "allowed")] {
+        let shown = |line: &str| line.starts_with(key) && line.ends_with(value);
+        assert!(stdout.lines().any(shown), "{key}: {stdout}");
+    }
+    assert_eq!(stdout.contains("not enforced"), !full, "{stdout}");
     let (status, stdout, _) = noxctl(&daemon, &["policy", "check", "--", "/bin/rm", "-r", "x"]);
     assert!(status == 1 && stdout.contains("denied") && stdout.contains("block"), "{stdout}");
     let (status, stdout, _) = noxctl(&daemon, &["policy", "check", "sh", "-c", "rm x"]);

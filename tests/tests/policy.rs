@@ -136,19 +136,35 @@ fn the_built_in_list_is_that_of_the_page() {
 }
 
 #[test]
-fn what_a_shell_runs_is_left_alone_in_this_version_and_policy_get_says_so() {
-    let daemon = TestDaemon::start();
-    daemon.create("s");
-    furnish(&daemon);
-    ran(&daemon.sh("s", "rm precious"));
-    assert!(!daemon.workspace("s").join("precious").exists());
-    let policy = daemon.call("policy.get", json!({})).unwrap();
-    assert_eq!(policy["notEnforced"][0]["setting"], "commands");
-    // Who asks for no more than that is promised no more.
-    let (direct, _dir) = with_policy("commands = \"direct\"\n");
-    let policy = direct.call("policy.get", json!({})).unwrap();
-    assert_eq!((&policy["commands"], &policy["notEnforced"]), (&json!("direct"), &json!([])));
-    denied(&direct.exec("s", &["rm", "x"]), "rm");
+fn what_a_shell_runs_is_stopped_where_the_kernel_can_and_policy_get_says_where_not() {
+    for (tier, policy, runs, gaps) in [
+        (Tier::Full, "", false, &[][..]),
+        (Tier::Landlock, "", true, &["commands"]),
+        (Tier::None, "", true, &["commands"]),
+        (Tier::None, "block = []\n", true, &[]),
+        // Who asks for no more than that is promised no more.
+        (Tier::Full, "commands = \"direct\"\n", true, &[]),
+        (Tier::None, "commands = \"direct\"\n", true, &[]),
+        // Scripts could not do without their helpers.
+        (Tier::Full, "allow = [\"sh\"]\n", true, &["commands"]),
+    ] {
+        let (daemon, _dir) = under(tier, policy);
+        // Where they have users of their own and no mount tree, they come by this path.
+        fs::set_permissions(daemon.dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        furnish(&daemon);
+        let result = daemon.sh("s", "rm -f precious");
+        let precious = daemon.workspace("s").join("precious");
+        assert_eq!(!precious.exists(), runs, "{tier} {policy}: {result:?}");
+        let policy = daemon.call("policy.get", json!({})).unwrap();
+        let said = policy["notEnforced"].as_array().unwrap();
+        let said: Vec<_> = said.iter().map(|gap| gap["setting"].as_str().unwrap()).collect();
+        assert_eq!(said, gaps, "{tier}: {policy}");
+        let direct = daemon.exec("s", &["rm", "precious"]);
+        match policy["block"].as_array().unwrap().is_empty() && policy["mode"] == "block" {
+            true => assert_eq!(direct.denial, None),
+            false => denied(&direct, "rm"),
+        }
+    }
 }
 
 #[test]

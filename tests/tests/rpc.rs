@@ -157,6 +157,7 @@ fn health_says_what_isolates_and_what_does_not(daemon: TestDaemon) {
         expected.extend([
             "user namespace",
             "mount namespace",
+            "overlay",
             "pid namespace",
             "network namespace",
         ]);

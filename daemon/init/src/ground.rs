@@ -13,19 +13,31 @@ use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setegid, seteuid};
 
 use crate::init;
 use crate::message::{
-    FromInit, InitSpec, Layers, Preparation, PrepareFailure, PrepareStep, SpawnStep,
+    FromInit, InitSpec, Layers, Places, Preparation, PrepareFailure, PrepareStep, SpawnStep,
+    Unstubbed,
 };
 use crate::rootfs::{Ground, PLACES};
 use crate::seccomp::Filter;
 use crate::sys::{self, Attributes};
+use crate::template::{Node, Template};
 use crate::transport::{self, TransportError};
 use crate::walls::Walls;
 
 /// What it takes to fork inits of one kind.
 pub(crate) enum Kit {
     None,
-    Landlock { readable: Vec<CString>, filter: Filter },
-    Full { ground: Ground, filter: Filter },
+    Landlock {
+        readable: Vec<CString>,
+        filter: Filter,
+        rules: Places,
+    },
+    /// With what can be executed, where that is not everything that is seen.
+    Full {
+        ground: Ground,
+        filter: Filter,
+        rules: Places,
+        executable: Vec<CString>,
+    },
 }
 
 /// A forked init.
@@ -42,27 +54,39 @@ impl Kit {
     pub(crate) fn prepare(
         ready: &mut Option<Self>,
         wish: Preparation,
-    ) -> Result<(), PrepareFailure> {
+    ) -> Result<Vec<Unstubbed>, PrepareFailure> {
         let failed =
             |(step, errno): (PrepareStep, Errno)| PrepareFailure::Ground(step, errno as i32);
-        if let (Layers::Full, Some(Self::Full { ground, .. })) = (wish.layers, &mut *ready) {
-            return ground.lay_again(&wish.template).map_err(failed);
+        if let (Layers::Full, Some(Self::Full { ground, executable, .. })) =
+            (wish.layers, &mut *ready)
+        {
+            let unstubbed = ground.lay_again(&wish.template).map_err(failed)?;
+            *executable = trees(&wish.template);
+            return Ok(unstubbed);
         }
-        let filter =
-            || Filter::compile(wish.layers).map_err(|errno| failed((PrepareStep::Seccomp, errno)));
+        let rules = wish.places;
+        let filter = || {
+            Filter::compile(wish.layers, rules)
+                .map_err(|errno| failed((PrepareStep::Seccomp, errno)))
+        };
+        let mut unstubbed = Vec::new();
         let kit = match wish.layers {
             Layers::None => Self::None,
-            Layers::Landlock => Self::Landlock { filter: filter()?, readable: wish.readable },
-            Layers::Full => Self::Full {
-                ground: Ground::lay(&wish.template).map_err(failed)?,
-                filter: filter()?,
-            },
+            Layers::Landlock => {
+                Self::Landlock { filter: filter()?, readable: wish.readable, rules }
+            }
+            Layers::Full => {
+                let (ground, without) = Ground::lay(&wish.template).map_err(failed)?;
+                unstubbed = without;
+                let executable = trees(&wish.template);
+                Self::Full { ground, filter: filter()?, rules, executable }
+            }
         };
         if wish.layers == Layers::Full {
             kit.rehearse(wish.host_id)?;
         }
         *ready = Some(kit);
-        Ok(())
+        Ok(unstubbed)
     }
 
     /// Forks an init without a sandbox, waits until it is ready, and lets it go.
@@ -98,18 +122,19 @@ impl Kit {
     /// Forks the init of a sandbox, which talks over `socket`.
     pub(crate) fn fork(&self, spec: &InitSpec, socket: &OwnedFd) -> Result<Forked, Failed> {
         let walls = match self {
-            Self::Full { .. } => {
-                let places = PLACES.iter().map(|(name, _)| place(spec, name));
+            Self::Full { rules, .. } => {
+                let places = PLACES.iter().map(|(name, _)| place(spec, name, *rules));
                 let places =
                     places.collect::<Result<_, _>>().map_err(|e| (SpawnStep::Places, e))?;
                 return self.fork_full(places, spec.host_id, spec.host_network, socket);
             }
             Self::None => Walls::None { host_id: spec.host_id },
-            Self::Landlock { readable, filter } => Walls::Landlock {
+            Self::Landlock { readable, filter, rules } => Walls::Landlock {
                 host_id: spec.host_id,
                 directory: &spec.directory,
                 readable,
                 filter,
+                rules: *rules,
             },
         };
         let pid = sys::fork(|| init::run(socket, &walls)).map_err(|e| (SpawnStep::Fork, e))?;
@@ -125,11 +150,12 @@ impl Kit {
         host_network: bool,
         socket: &OwnedFd,
     ) -> Result<Forked, Failed> {
-        let Self::Full { ground, filter } = self else {
+        let Self::Full { ground, filter, rules, executable } = self else {
             return Err((SpawnStep::Request, Errno::EPROTO));
         };
         let outside = host_id.map_or((geteuid().as_raw(), getegid().as_raw()), |id| (id, id));
-        let walls = Walls::Full { outside, places, host_network, filter };
+        let walls =
+            Walls::Full { outside, places, host_network, filter, rules: *rules, executable };
         let mut namespaces = CloneFlags::CLONE_NEWUSER
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWPID
@@ -168,8 +194,14 @@ fn as_user<T>(id: Option<u32>, act: impl FnOnce() -> Result<T, Failed>) -> Resul
     done
 }
 
+/// What of the host can be seen, and so executed: all that a template binds.
+fn trees(template: &Template) -> Vec<CString> {
+    let bound = template.entries.iter().filter(|entry| matches!(entry.node, Node::Bind(_)));
+    bound.map(|entry| entry.path.clone()).collect()
+}
+
 /// A detached copy of the mount that a sandbox's directory is on, from that directory down.
-fn place(spec: &InitSpec, name: &str) -> Result<OwnedFd, Errno> {
+fn place(spec: &InitSpec, name: &str, rules: Places) -> Result<OwnedFd, Errno> {
     let path = Path::new(OsStr::from_bytes(spec.directory.to_bytes())).join(name);
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
     let tree = sys::copy_of(&path)?;
@@ -177,6 +209,10 @@ fn place(spec: &InitSpec, name: &str) -> Result<OwnedFd, Errno> {
         tree.as_raw_fd() > init::CONTROL,
         "the init's own number is taken by the zygote's"
     );
-    sys::seal(tree.as_fd(), c"", Attributes::NOSUID.and(Attributes::NODEV), true)?;
+    let mut set = Attributes::NOSUID.and(Attributes::NODEV);
+    if rules.no_exec {
+        set = set.and(Attributes::NOEXEC);
+    }
+    sys::seal(tree.as_fd(), c"", set, true)?;
     Ok(tree)
 }

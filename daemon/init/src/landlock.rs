@@ -12,6 +12,8 @@ use landlock::{
 };
 use nix::errno::Errno;
 
+use crate::message::Places;
+
 /// The newest version whose effects are known here. On an older kernel the rest is left out;
 /// what that leaves open, the probe reports.
 const KNOWN: ABI = ABI::V6;
@@ -44,10 +46,16 @@ impl Rules {
         self.allow(fd, AccessFs::from_read(KNOWN))
     }
 
-    /// Files below may be written, none made.
-    pub(crate) fn write(self, path: &CStr) -> Result<Self, Errno> {
+    /// Everything below may be read, nothing executed.
+    pub(crate) fn look(self, path: &CStr) -> Result<Self, Errno> {
         let fd = open(path)?;
-        self.allow(fd, writing())
+        self.allow(fd, AccessFs::from_read(KNOWN) & !AccessFs::Execute)
+    }
+
+    /// Files below may be written, none made.
+    pub(crate) fn write(self, path: &CStr, places: Places) -> Result<Self, Errno> {
+        let fd = open(path)?;
+        self.allow(fd, writing() & !refused(places))
     }
 
     /// As [`Rules::read`], where there is such a path and it may be looked at.
@@ -59,17 +67,17 @@ impl Rules {
     }
 
     /// As [`Rules::write`], where there is such a path.
-    pub(crate) fn write_if_there(self, path: &CStr) -> Result<Self, Errno> {
+    pub(crate) fn write_if_there(self, path: &CStr, places: Places) -> Result<Self, Errno> {
         match open(path) {
-            Ok(fd) => self.allow(fd, writing()),
+            Ok(fd) => self.allow(fd, writing() & !refused(places)),
             Err(_) => Ok(self),
         }
     }
 
-    /// Everything may be done below.
-    pub(crate) fn open(self, path: &CStr) -> Result<Self, Errno> {
+    /// Everything may be done below but what is refused in all places.
+    pub(crate) fn open(self, path: &CStr, places: Places) -> Result<Self, Errno> {
         let fd = open(path)?;
-        self.allow(fd, AccessFs::from_all(KNOWN))
+        self.allow(fd, AccessFs::from_all(KNOWN) & !refused(places))
     }
 
     fn allow(self, fd: PathFd, access: BitFlags<AccessFs>) -> Result<Self, Errno> {
@@ -85,6 +93,18 @@ impl Rules {
 
 fn open(path: &CStr) -> Result<PathFd, Errno> {
     PathFd::new(OsStr::from_bytes(path.to_bytes())).map_err(|e| errno_of(&e))
+}
+
+/// Whoever may not remove may not rename either, nor rename over something.
+fn refused(places: Places) -> BitFlags<AccessFs> {
+    let mut refused = BitFlags::empty();
+    if places.no_exec {
+        refused |= AccessFs::Execute;
+    }
+    if places.no_delete {
+        refused |= AccessFs::RemoveFile | AccessFs::RemoveDir;
+    }
+    refused
 }
 
 fn writing() -> BitFlags<AccessFs> {

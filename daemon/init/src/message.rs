@@ -50,6 +50,27 @@ pub struct Preparation {
     pub readable: Vec<CString>,
     /// As [`InitSpec::host_id`], for a first init that shows whether all of it works.
     pub host_id: Option<u32>,
+    /// What else is refused in a sandbox's own places. What is said first holds for good.
+    pub places: Places,
+}
+
+/// What is refused in the places that a sandbox can write to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// Executing what lies there, and in memory alone (memfd_create(2)).
+    pub no_exec: bool,
+    /// Unlinking and renaming.
+    pub no_delete: bool,
+}
+
+/// A directory whose stubs could not be put before everything in it: they are
+/// bound over the programs that are there now, as far as that works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unstubbed {
+    /// The directory, as sandboxes see it.
+    pub directory: CString,
+    /// Why, as errno(3) numbers it.
+    pub errno: i32,
 }
 
 /// One init.
@@ -68,8 +89,8 @@ pub struct InitSpec {
 pub enum FromZygote {
     /// What works here.
     Probed(Findings),
-    /// Whether the inits to come will be as asked.
-    Prepared(Result<(), PrepareFailure>),
+    /// Whether the inits to come will be as asked, and in which directories not quite.
+    Prepared(Result<Vec<Unstubbed>, PrepareFailure>),
     /// An init was forked. A pidfd of it comes with this message.
     Spawned {
         /// The request's ticket.
@@ -171,6 +192,8 @@ pub enum PrepareStep {
     Template,
     /// Hiding a directory of the host's.
     Hidden,
+    /// Making the programs that stand in for blocked ones.
+    Stubs,
     /// Making the places for the sandbox's own mounts.
     MountPoints,
     /// pivot_root(2).

@@ -12,7 +12,7 @@ use nix::sys::prctl;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Uid, getgid, getuid, pipe2, setgroups, setresgid, setresuid};
 
-use crate::message::{Feature, Findings, Layers};
+use crate::message::{Feature, Findings, Layers, Places};
 use crate::rootfs::map_ids;
 use crate::seccomp::Filter;
 use crate::sys;
@@ -76,7 +76,7 @@ fn tries(host_id: Option<u32>) -> Vec<(Feature, i32)> {
     note(Feature::CgroupNamespace, unshare(CloneFlags::CLONE_NEWCGROUP));
     let landlock = if sys::landlock_version() > 0 { Ok(()) } else { Err(Errno::ENOSYS) };
     note(Feature::Landlock, landlock);
-    let seccomp = Filter::compile(Layers::Full)
+    let seccomp = Filter::compile(Layers::Full, Places::default())
         .and_then(|filter| prctl::set_no_new_privs().and_then(|()| filter.install()));
     note(Feature::Seccomp, seccomp);
     found

@@ -11,6 +11,8 @@
 //! binds `/root` once more, since what it inherits is locked in place
 //! (mount_namespaces(7)), puts its own places there, and leaves the rest behind.
 
+mod stubs;
+
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -24,7 +26,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{chdir, getgid, getuid, pivot_root};
 
-use crate::message::PrepareStep;
+use crate::message::{PrepareStep, Unstubbed};
 use crate::sys::{self, Attributes};
 use crate::template::{Node, Template};
 
@@ -70,7 +72,7 @@ fn io_at(step: PrepareStep) -> impl Fn(io::Error) -> Failed {
 
 impl Ground {
     /// Moves this process into a copy of the host's mount namespace and builds the ground beside it.
-    pub(crate) fn lay(template: &Template) -> Result<Self, Failed> {
+    pub(crate) fn lay(template: &Template) -> Result<(Self, Vec<Unstubbed>), Failed> {
         if getuid().is_root() {
             unshare(CloneFlags::CLONE_NEWNS).map_err(at(PrepareStep::MountNamespace))?;
         } else {
@@ -83,18 +85,19 @@ impl Ground {
         mount_flags(c"/", MsFlags::MS_REC | MsFlags::MS_SLAVE)
             .map_err(at(PrepareStep::Propagation))?;
         let host = own_namespace().map_err(io_at(PrepareStep::MountNamespace))?;
-        let ground = build(template)?;
+        let (ground, unstubbed) = build(template)?;
         let made = Self { host, ground };
         made.leave().map_err(at(PrepareStep::MountNamespace))?;
-        Ok(made)
+        Ok((made, unstubbed))
     }
 
     /// Builds the ground anew, for the inits to come.
-    pub(crate) fn lay_again(&mut self, template: &Template) -> Result<(), Failed> {
+    pub(crate) fn lay_again(&mut self, template: &Template) -> Result<Vec<Unstubbed>, Failed> {
         let built = build(template);
         let back = self.leave().map_err(at(PrepareStep::MountNamespace));
-        self.ground = built?;
-        back
+        let (ground, unstubbed) = built?;
+        self.ground = ground;
+        back.map(|()| unstubbed)
     }
 
     /// Makes the ground this process's mount namespace, for what it clones next.
@@ -152,7 +155,9 @@ impl Sources {
         };
         let bind = |node: &Node| match node {
             Node::Bind(source) => host(source, Some(read_only), PrepareStep::Bind).map(Some),
-            Node::Directory | Node::File(_) | Node::Link(_) | Node::Hidden => Ok(None),
+            Node::Directory | Node::File(_) | Node::Link(_) | Node::Hidden | Node::Stubs(_) => {
+                Ok(None)
+            }
         };
         Ok(Self {
             proc: host(c"/proc", None, PrepareStep::Proc)?,
@@ -167,7 +172,7 @@ impl Sources {
 }
 
 /// Builds the ground in a new mount namespace, which this process is in afterwards.
-fn build(template: &Template) -> Result<OwnedFd, Failed> {
+fn build(template: &Template) -> Result<(OwnedFd, Vec<Unstubbed>), Failed> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(at(PrepareStep::MountNamespace))?;
     mount_flags(c"/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)
         .map_err(at(PrepareStep::Propagation))?;
@@ -184,8 +189,14 @@ fn build(template: &Template) -> Result<OwnedFd, Failed> {
     file(Path::new("host/resolv.conf"), &template.host_resolv_conf)
         .map_err(io_at(PrepareStep::Tmpfs))?;
     file(Path::new("host/hosts"), &template.host_hosts).map_err(io_at(PrepareStep::Tmpfs))?;
+    let mut layers = stubs::Layers::default();
     for (entry, bind) in std::iter::zip(&template.entries, sources.binds) {
-        plant(&entry.path, &entry.node, bind)?;
+        match &entry.node {
+            Node::Stubs(programs) => layers.put(&entry.path, programs)?,
+            Node::Directory | Node::File(_) | Node::Link(_) | Node::Bind(_) | Node::Hidden => {
+                plant(&entry.path, &entry.node, bind)?;
+            }
+        }
     }
     for (name, device) in std::iter::zip(DEVICES, sources.devices) {
         let place = below_root(CString::new(format!("/dev/{name}")).unwrap_or_default().as_c_str());
@@ -205,7 +216,8 @@ fn build(template: &Template) -> Result<OwnedFd, Failed> {
     let here = File::open("/").map_err(io_at(PrepareStep::Attributes))?;
     let read_only = Attributes::RDONLY.and(Attributes::NOSUID).and(Attributes::NODEV);
     sys::seal(here.as_fd(), c"", read_only, false).map_err(at(PrepareStep::Attributes))?;
-    own_namespace().map_err(io_at(PrepareStep::MountNamespace))
+    let ground = own_namespace().map_err(io_at(PrepareStep::MountNamespace))?;
+    Ok((ground, layers.unstubbed))
 }
 
 /// Where a path of the template is while the ground is built.
@@ -225,7 +237,7 @@ fn plant(path: &CStr, node: &Node, bind: Option<OwnedFd>) -> Result<(), Failed> 
     let made = || -> io::Result<()> {
         // Binds have their own directories; what a Hidden one covers is there already.
         match node {
-            Node::Hidden => return Ok(()),
+            Node::Hidden | Node::Stubs(_) => return Ok(()),
             Node::Directory => return directory(&place),
             Node::Bind(_) | Node::File(_) | Node::Link(_) => {}
         }
@@ -236,13 +248,17 @@ fn plant(path: &CStr, node: &Node, bind: Option<OwnedFd>) -> Result<(), Failed> 
             Node::Bind(source) => {
                 let source =
                     PathBuf::from(std::ffi::OsString::from_vec(source.to_bytes().to_vec()));
+                if place.symlink_metadata().is_ok() {
+                    // In a directory of the host's.
+                    return Ok(());
+                }
                 // Through the copy of the host's /proc it would be another; the source is what was taken.
                 match fs::symlink_metadata(&source)?.is_dir() {
                     true => directory(&place),
                     false => file(&place, b""),
                 }
             }
-            Node::Directory | Node::Hidden => Ok(()),
+            Node::Directory | Node::Hidden | Node::Stubs(_) => Ok(()),
         }
     };
     made().map_err(io_at(PrepareStep::Template))?;

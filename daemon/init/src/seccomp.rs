@@ -16,7 +16,7 @@ use seccompiler::{
     TargetArch, apply_filter, sock_filter,
 };
 
-use crate::message::Layers;
+use crate::message::{Layers, Places};
 
 /// A filter ready to be installed.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ const FILE_SETATTR: i64 = 469;
 
 impl Filter {
     /// Makes the filter of a tier. Allocates: not for where time matters.
-    pub(crate) fn compile(layers: Layers) -> Result<Self, Errno> {
+    pub(crate) fn compile(layers: Layers, places: Places) -> Result<Self, Errno> {
         let mut denied = privileged();
         denied.extend(namespaces()?);
         denied.insert(
@@ -45,6 +45,10 @@ impl Filter {
         denied.insert(libc::SYS_socketpair, vec![arg(0, Ne, word(libc::AF_UNIX))?]);
         if layers == Layers::Landlock {
             without_a_mount_tree(&mut denied)?;
+        }
+        if places.no_exec {
+            // What has no place in the file system is executed by its descriptor.
+            denied.insert(libc::SYS_memfd_create, Vec::new());
         }
         let arch = TargetArch::try_from(ARCH).map_err(|_| Errno::ENOSYS)?;
         let denial = SeccompAction::Errno(Errno::EPERM as u32);
@@ -311,7 +315,11 @@ mod tests {
     #[test]
     fn the_filter_of_every_tier_compiles() {
         for layers in [Layers::Full, Layers::Landlock] {
-            assert!(Filter::compile(layers).unwrap().0.len() < 4096, "BPF_MAXINSNS");
+            for no_exec in [false, true] {
+                let places = Places { no_exec, no_delete: false };
+                let filter = Filter::compile(layers, places).unwrap();
+                assert!(filter.0.len() < 4096, "BPF_MAXINSNS");
+            }
         }
     }
 }

@@ -42,4 +42,15 @@ pub enum Node {
     Bind(CString),
     /// An empty directory mounted over what an earlier entry put there.
     Hidden,
+    /// Programs that stand before those of the same names in a directory that an earlier entry put there.
+    Stubs(Vec<Stub>),
+}
+
+/// A program that stands in for another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stub {
+    /// Its name in the directory.
+    pub name: CString,
+    /// What the file has in it.
+    pub program: Vec<u8>,
 }

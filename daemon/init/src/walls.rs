@@ -11,7 +11,7 @@ use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, chdir, pivot_root, setgroups, sethostname, setresgid, setresuid};
 
 use crate::landlock::{self, Rules};
-use crate::message::SetupStep;
+use crate::message::{Places, SetupStep};
 use crate::rootfs::{HOST_FILES, PLACES, ROOT, map_ids};
 use crate::seccomp::Filter;
 use crate::sys;
@@ -35,6 +35,7 @@ pub(crate) enum Walls<'a> {
         /// What else may be read.
         readable: &'a [CString],
         filter: &'a Filter,
+        rules: Places,
     },
     /// Everything. The process is in its new namespaces already.
     Full {
@@ -44,6 +45,9 @@ pub(crate) enum Walls<'a> {
         places: Vec<OwnedFd>,
         host_network: bool,
         filter: &'a Filter,
+        rules: Places,
+        /// What can be executed, where that is not everything.
+        executable: &'a [CString],
     },
 }
 
@@ -63,15 +67,15 @@ impl Walls<'_> {
     pub(crate) fn raise(&self) -> Result<(), Failed> {
         match self {
             Self::None { host_id } => become_host_user(*host_id),
-            Self::Landlock { host_id, directory, readable, .. } => {
+            Self::Landlock { host_id, directory, readable, rules, .. } => {
                 become_host_user(*host_id)?;
                 prctl::set_dumpable(false).map_err(at(SetupStep::Dumpable))?;
                 prctl::set_no_new_privs().map_err(at(SetupStep::NoNewPrivs))?;
-                restrict_on_host(directory, readable).map_err(at(SetupStep::Landlock))
+                restrict_on_host(directory, readable, *rules).map_err(at(SetupStep::Landlock))
             }
-            Self::Full { outside, places, host_network, .. } => {
+            Self::Full { outside, places, host_network, rules, executable, .. } => {
                 become_sandbox_user(*outside)?;
-                move_into_root(places, *host_network)?;
+                move_into_root(places, *host_network, *rules)?;
                 if !host_network {
                     sys::loopback_up().map_err(at(SetupStep::Loopback))?;
                 }
@@ -82,7 +86,7 @@ impl Walls<'_> {
                 // Commands are the same user: they must not read or trace what starts them.
                 prctl::set_dumpable(false).map_err(at(SetupStep::Dumpable))?;
                 prctl::set_no_new_privs().map_err(at(SetupStep::NoNewPrivs))?;
-                restrict_in_root().map_err(at(SetupStep::Landlock))
+                restrict_in_root(*rules, executable).map_err(at(SetupStep::Landlock))
             }
         }
     }
@@ -120,7 +124,7 @@ fn become_sandbox_user(outside: (u32, u32)) -> Result<(), Failed> {
         .map_err(at(SetupStep::Identity))
 }
 
-fn move_into_root(places: &[OwnedFd], host_network: bool) -> Result<(), Failed> {
+fn move_into_root(places: &[OwnedFd], host_network: bool, rules: Places) -> Result<(), Failed> {
     let none = None::<&CStr>;
     mount(Some(ROOT), ROOT, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
         .and_then(|()| chdir(ROOT))
@@ -148,7 +152,8 @@ fn move_into_root(places: &[OwnedFd], host_network: bool) -> Result<(), Failed> 
         terminals,
     )
     .map_err(at(SetupStep::Devpts))?;
-    mount(Some(c"shm"), c"dev/shm", Some(c"tmpfs"), safe, Some(c"mode=1777,size=64m"))
+    let shm = if rules.no_exec { inert } else { safe };
+    mount(Some(c"shm"), c"dev/shm", Some(c"tmpfs"), shm, Some(c"mode=1777,size=64m"))
         .map_err(at(SetupStep::Shm))?;
     if host_network {
         for (file, target) in HOST_FILES {
@@ -162,26 +167,36 @@ fn move_into_root(places: &[OwnedFd], host_network: bool) -> Result<(), Failed> 
         .map_err(at(SetupStep::PivotRoot))
 }
 
-fn restrict_in_root() -> Result<(), Errno> {
-    let mut rules = Rules::new()?.read(c"/")?.write(c"/proc")?.write(c"/dev")?;
+fn restrict_in_root(places: Places, executable: &[CString]) -> Result<(), Errno> {
+    let mut rules = Rules::new()?;
+    if places.no_exec {
+        // What is granted above a place holds in it, too.
+        rules = rules.look(c"/")?;
+        for path in executable {
+            rules = rules.read_if_there(path)?;
+        }
+    } else {
+        rules = rules.read(c"/")?;
+    }
+    rules = rules.write(c"/proc", places)?.write(c"/dev", places)?;
     for path in landlock::OPEN {
-        rules = rules.open(path)?;
+        rules = rules.open(path, places)?;
     }
     rules.enforce()
 }
 
-fn restrict_on_host(directory: &CStr, readable: &[CString]) -> Result<(), Errno> {
+fn restrict_on_host(directory: &CStr, readable: &[CString], places: Places) -> Result<(), Errno> {
     // Not to be written: other processes of the user are in it.
     let mut rules = Rules::new()?.read(c"/proc")?;
     for path in readable {
         rules = rules.read_if_there(path)?;
     }
     for path in landlock::DEVICES {
-        rules = rules.write_if_there(path)?;
+        rules = rules.write_if_there(path, places)?;
     }
     for (name, _) in PLACES {
         let place = [directory.to_bytes(), b"/", name.as_bytes()].concat();
-        rules = rules.open(&CString::new(place).map_err(|_| Errno::EINVAL)?)?;
+        rules = rules.open(&CString::new(place).map_err(|_| Errno::EINVAL)?, places)?;
     }
     rules.enforce()
 }

@@ -12,7 +12,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use noxrunner_init::Zygote;
 use noxrunner_init::message::{
-    Findings, FromZygote, InitSpec, Preparation, PrepareFailure, ToZygote,
+    Findings, FromZygote, InitSpec, Preparation, PrepareFailure, ToZygote, Unstubbed,
 };
 use noxrunner_init::transport::{self, TransportError};
 use tokio::io::Interest;
@@ -42,7 +42,7 @@ struct Asked {
     next: u64,
     // Answered in the order in which they were asked.
     probes: VecDeque<oneshot::Sender<Findings>>,
-    preparations: VecDeque<oneshot::Sender<Result<(), PrepareFailure>>>,
+    preparations: VecDeque<oneshot::Sender<Result<Vec<Unstubbed>, PrepareFailure>>>,
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
     living: HashMap<i32, state::Sender<bool>>,
 }
@@ -74,11 +74,12 @@ impl Engine {
         self.ask(&ToZygote::Probe { host_id }, asked).await
     }
 
-    /// Gets ready for inits of one kind, or makes anew what they see.
+    /// Gets ready for inits of one kind, or makes anew what they see. The answer is where
+    /// that was not wholly possible.
     ///
     /// # Errors
     /// Which step failed, and why.
-    pub async fn prepare(&self, wish: Preparation) -> Result<(), EngineError> {
+    pub async fn prepare(&self, wish: Preparation) -> Result<Vec<Unstubbed>, EngineError> {
         let asked = |asked: &mut Asked, answer| asked.preparations.push_back(answer);
         let prepared = self.ask(&ToZygote::Prepare(wish), asked).await?;
         prepared.map_err(EngineError::Prepare)

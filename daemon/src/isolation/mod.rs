@@ -12,7 +12,7 @@ pub mod host;
 pub mod words;
 
 use clap::ValueEnum;
-use noxrunner_init::message::{Findings, Layers, Preparation};
+use noxrunner_init::message::{Findings, Layers, Preparation, Unstubbed};
 use noxrunner_protocol::types::{Isolation, Tier};
 
 use crate::engine::{Engine, EngineError};
@@ -52,7 +52,7 @@ pub enum IsolationError {
 }
 
 /// Chooses a tier by trying it, and gets the zygote ready for it. `prepare`
-/// says what a tier's inits need to know.
+/// says what a tier's inits need to know. The answer also says where stubs do not hold.
 ///
 /// # Errors
 /// Where nothing that the wish allows works here; the reasons are in it.
@@ -61,13 +61,13 @@ pub async fn establish(
     wish: Wish,
     host_id: Option<u32>,
     prepare: impl Fn(Layers) -> Preparation,
-) -> Result<Isolation, IsolationError> {
+) -> Result<(Isolation, Vec<Unstubbed>), IsolationError> {
     let findings = engine.probe(host_id).await?;
     let facts = HostFacts::read();
     let Candidates { tiers, mut missing } = candidates(wish, &findings, &facts);
     for tier in tiers {
         match engine.prepare(prepare(layers(tier))).await {
-            Ok(()) => return Ok(isolation(tier, &findings, missing)),
+            Ok(unstubbed) => return Ok((isolation(tier, &findings, missing), unstubbed)),
             Err(EngineError::Prepare(failure)) => {
                 missing.push(words::not_prepared(tier, &failure, &facts));
             }

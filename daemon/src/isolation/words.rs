@@ -29,8 +29,6 @@ pub fn name(feature: Feature) -> &'static str {
 /// The features that a tier uses, by name.
 pub fn in_use(tier: Tier, findings: &Findings) -> Vec<String> {
     let used = |feature: Feature| match (tier, feature) {
-        // Nothing uses it yet.
-        (_, Feature::Overlay) => false,
         (_, Feature::HostIds) | (Tier::Full, _) => true,
         (Tier::Landlock, Feature::Landlock | Feature::Seccomp) => true,
         (Tier::Landlock | Tier::None, _) => false,

@@ -9,7 +9,7 @@ use noxrunner_protocol::types::{Denial, PolicyCheck};
 use super::path::{Inside, PathError, PathUse, RootNames, decide};
 use super::resolve::{Resolved, Search, View, resolve};
 use super::rules::{FoldedName, Rule, base_name};
-use super::{CommandList, Policy};
+use super::{CommandList, Policy, multicall};
 
 /// The search path where neither the sandbox nor the caller sets `PATH`, as execvp(3) has it.
 pub const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -120,7 +120,9 @@ impl Policy {
         let resolved = resolve(typed, search);
         let outcome = match &self.list {
             CommandList::Block { rules, also_from } => {
-                blocked(rules, *also_from, &resolved.names).map_or(Ok(None), Err)
+                let mut names = resolved.names.clone();
+                names.extend(multicall::asked_for(&names, request.cmd).map(OsStr::to_owned));
+                blocked(rules, *also_from, &names).map_or(Ok(None), Err)
             }
             CommandList::Allow(rules) => {
                 // The root directory alone has no base name.

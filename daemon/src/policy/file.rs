@@ -5,6 +5,8 @@
 //! block = ["rm", "mkfs*"]        # replaces the default list
 //! also_block = ["curl"]          # adds to it
 //! allow = ["ls", "python3*"]     # instead of both: nothing else runs
+//! exec = "system-only"           # or "anywhere", the default
+//! delete = "never"               # or "allowed", the default
 //! env_passthrough = ["LC_ALL"]   # variables of the daemon's that commands see
 //! expose = ["~/venv", "/srv/x"]  # what sandboxes see read-only beside the system
 //! network_allowed = ["none"]     # networks that a sandbox may ask for
@@ -21,7 +23,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use noxrunner_protocol::quantity::Quantity;
-use noxrunner_protocol::types::{CommandScope, Network};
+use noxrunner_protocol::types::{CommandScope, DeleteScope, ExecScope, Network};
 use toml::{Table, Value};
 
 use super::rules::Rule;
@@ -35,17 +37,21 @@ const COMMANDS: &str = "commands";
 const BLOCK: &str = "block";
 const ALSO_BLOCK: &str = "also_block";
 const ALLOW: &str = "allow";
+const EXEC: &str = "exec";
+const DELETE: &str = "delete";
 const ENV_PASSTHROUGH: &str = "env_passthrough";
 const EXPOSE: &str = "expose";
 const NETWORK_ALLOWED: &str = "network_allowed";
 const NETWORK_DEFAULT: &str = "network_default";
 const MAX_UPLOAD: &str = "max_upload";
 const KEEP_FREE: &str = "keep_free";
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     COMMANDS,
     BLOCK,
     ALSO_BLOCK,
     ALLOW,
+    EXEC,
+    DELETE,
     ENV_PASSTHROUGH,
     EXPOSE,
     NETWORK_ALLOWED,
@@ -87,7 +93,7 @@ fn read(file: &Path) -> Result<String, PolicyFileProblem> {
     String::from_utf8(bytes).map_err(|_| Problem::NotUtf8)
 }
 
-fn parse(text: &str, is_root: bool) -> Result<Policy, PolicyFileProblem> {
+pub(super) fn parse(text: &str, is_root: bool) -> Result<Policy, PolicyFileProblem> {
     use PolicyFileProblem as Problem;
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
@@ -123,8 +129,10 @@ fn parse(text: &str, is_root: bool) -> Result<Policy, PolicyFileProblem> {
     let (network_allowed, network_default) = networks(&table, is_root)?;
     Ok(Policy {
         file: None,
-        commands: scope(&table)?,
+        commands: word(&table, COMMANDS, SCOPES)?,
         list,
+        exec: word(&table, EXEC, EXEC_SCOPES)?,
+        delete: word(&table, DELETE, DELETE_SCOPES)?,
         env_passthrough,
         expose: expose(&table)?,
         network_allowed,
@@ -198,18 +206,30 @@ fn bytes(table: &Table, key: &'static str) -> Result<Option<u64>, PolicyFileProb
     Ok(Some(u64::try_from(quantity.units()).unwrap_or(u64::MAX)))
 }
 
-fn scope(table: &Table) -> Result<CommandScope, PolicyFileProblem> {
-    match table.get(COMMANDS) {
-        None => Ok(CommandScope::default()),
-        Some(Value::String(word)) if word == "everywhere" => Ok(CommandScope::Everywhere),
-        Some(Value::String(word)) if word == "direct" => Ok(CommandScope::Direct),
-        Some(Value::String(word)) => Err(PolicyFileProblem::UnknownScope { value: word.clone() }),
-        Some(other) => Err(PolicyFileProblem::WrongType {
-            key: COMMANDS,
-            want: "a string",
-            found: other.type_str(),
-        }),
-    }
+const SCOPES: [(&str, CommandScope); 2] =
+    [("everywhere", CommandScope::Everywhere), ("direct", CommandScope::Direct)];
+const EXEC_SCOPES: [(&str, ExecScope); 2] =
+    [("anywhere", ExecScope::Anywhere), ("system-only", ExecScope::SystemOnly)];
+const DELETE_SCOPES: [(&str, DeleteScope); 2] =
+    [("allowed", DeleteScope::Allowed), ("never", DeleteScope::Never)];
+
+/// One of two words.
+fn word<T: Copy + Default>(
+    table: &Table,
+    key: &'static str,
+    words: [(&'static str, T); 2],
+) -> Result<T, PolicyFileProblem> {
+    let Some(value) = table.get(key) else { return Ok(T::default()) };
+    let Some(said) = value.as_str() else {
+        let (want, found) = ("a string", value.type_str());
+        return Err(PolicyFileProblem::WrongType { key, want, found });
+    };
+    let known = words.iter().find(|(word, _)| *word == said);
+    known.map(|(_, meant)| *meant).ok_or_else(|| PolicyFileProblem::UnknownWord {
+        key,
+        words: words.map(|(word, _)| word),
+        value: said.to_owned(),
+    })
 }
 
 fn strings(table: &Table, key: &'static str) -> Result<Option<Vec<String>>, PolicyFileProblem> {

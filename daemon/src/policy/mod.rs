@@ -7,6 +7,9 @@
 //! | [`resolve`] | which program a command names; looks at the file system |
 //! | [`mod@file`] | the policy file |
 //! | [`mod@check`] | `policy.check` |
+//! | [`multicall`] | programs that are many: pure |
+//! | [`stub`] | what stands in for a blocked program: pure |
+//! | `gaps` | what of it is not enforced |
 //! | [`approve`] | a request, judged: the only maker of [`Approved`] |
 //!
 //! Only an [`Approved`] can be planned and run, so nothing reaches a process
@@ -18,18 +21,26 @@
 pub mod approve;
 pub mod check;
 pub mod file;
+mod gaps;
+pub mod multicall;
 pub mod path;
 pub mod resolve;
 pub mod rules;
+pub mod stub;
 
 use std::path::PathBuf;
 
+use noxrunner_init::message::Places;
+use noxrunner_protocol::types::{
+    CommandScope, DeleteScope, ExecScope, ListMode, Network, PolicyInfo, SettingGap,
+};
+
 use crate::files::archive::Limits;
-use noxrunner_protocol::types::{CommandScope, ListMode, Network, PolicyInfo, SettingGap};
 
 pub use approve::{Approved, CommandRequest, Refusal, check_env, check_path, check_words};
 pub use check::check;
 pub use file::{PolicyFileError, PolicyFileProblem};
+pub use gaps::Means;
 pub use path::{HostDirError, Inside, PathError, PathUse, Root, RootNames, decide};
 pub use resolve::{Shown, View};
 use rules::{DEFAULT_BLOCK, Rule};
@@ -49,6 +60,8 @@ pub struct Policy {
     file: Option<PathBuf>,
     commands: CommandScope,
     list: CommandList,
+    exec: ExecScope,
+    delete: DeleteScope,
     env_passthrough: Vec<String>,
     expose: Vec<PathBuf>,
     /// Where the file says it; otherwise it depends on who the daemon is.
@@ -77,6 +90,8 @@ impl Policy {
             file: None,
             commands: CommandScope::default(),
             list: CommandList::Block { rules: default_block(), also_from: usize::MAX },
+            exec: ExecScope::default(),
+            delete: DeleteScope::default(),
             env_passthrough: Vec::new(),
             expose: Vec::new(),
             network_allowed: None,
@@ -113,20 +128,34 @@ impl Policy {
         Limits { bytes: self.max_upload, members: MAX_MEMBERS, keep_free: self.keep_free }
     }
 
+    /// What no command may run however it is reached, where the policy reaches so far.
+    pub fn blocked_everywhere(&self) -> &[Rule] {
+        match (self.commands, &self.list) {
+            (CommandScope::Everywhere, CommandList::Block { rules, .. }) => rules,
+            // Scripts could not do without their helpers.
+            (CommandScope::Everywhere, CommandList::Allow(_)) | (CommandScope::Direct, _) => &[],
+        }
+    }
+
+    /// What is refused in the places that sandboxes can write to.
+    pub fn places(&self) -> Places {
+        Places {
+            no_exec: self.exec == ExecScope::SystemOnly,
+            no_delete: self.delete == DeleteScope::Never,
+        }
+    }
+
+    /// What of it is not enforced with these means.
+    pub fn not_enforced(&self, means: &Means) -> Vec<SettingGap> {
+        gaps::of(self, means)
+    }
+
     /// The policy as `policy.get` tells it, of a daemon that runs as root or not.
-    pub fn info(&self, is_root: bool) -> PolicyInfo {
+    pub fn info(&self, is_root: bool, means: &Means) -> PolicyInfo {
         let spell = |rules: &[Rule]| rules.iter().map(Rule::to_string).collect();
         let (mode, block, allow) = match &self.list {
             CommandList::Block { rules, .. } => (ListMode::Block, spell(rules), Vec::new()),
             CommandList::Allow(rules) => (ListMode::Allow, Vec::new(), spell(rules)),
-        };
-        let not_enforced = match self.commands {
-            CommandScope::Everywhere => vec![SettingGap {
-                setting: "commands".to_owned(),
-                why: "only the command that the caller names is checked; what it starts is not"
-                    .to_owned(),
-            }],
-            CommandScope::Direct => Vec::new(),
         };
         PolicyInfo {
             file: self.file.as_ref().map(|file| file.to_string_lossy().into_owned()),
@@ -134,13 +163,15 @@ impl Policy {
             mode,
             block,
             allow,
+            exec: self.exec,
+            delete: self.delete,
             env_passthrough: self.env_passthrough.clone(),
             expose: self.expose.iter().map(|p| p.to_string_lossy().into_owned()).collect(),
             network_allowed: self.network_allowed(is_root).to_vec(),
             network_default: self.network_default,
             max_upload_bytes: self.max_upload,
             keep_free_bytes: self.keep_free,
-            not_enforced,
+            not_enforced: self.not_enforced(means),
         }
     }
 }
@@ -155,11 +186,13 @@ fn default_block() -> Vec<Rule> {
 
 #[cfg(test)]
 mod tests {
+    use noxrunner_protocol::types::Tier;
+
     use super::*;
 
     #[test]
     fn the_built_in_policy_says_what_it_is_and_what_it_does_not_hold() {
-        let info = Policy::built_in().info(false);
+        let info = Policy::built_in().info(false, &Means::of(Tier::None));
         assert_eq!(info.block, DEFAULT_BLOCK);
         assert_eq!((info.file, info.mode, info.allow.len()), (None, ListMode::Block, 0));
         assert_eq!(info.commands, CommandScope::Everywhere);

@@ -8,6 +8,7 @@
 //! | `builder` | adds one thing after another |
 //! | `guard`, `mounts` | keeps the daemon's own directories out, whatever they are called |
 //! | `secrets` | names under which tools keep credentials |
+//! | `stubs` | which programs are blocked, and what stands in for them |
 //! | `view` | where something that sandboxes see is on the host |
 //! | `watch` | whether the host is still as it was |
 //!
@@ -19,6 +20,7 @@ pub mod error;
 mod guard;
 mod mounts;
 mod secrets;
+mod stubs;
 mod system;
 mod toolchains;
 mod view;
@@ -36,10 +38,12 @@ use builder::Builder;
 pub use error::{Conflict, ExposeProblem, RootfsError};
 use guard::{Guard, Overlap};
 use mounts::Mounts;
+use stubs::Stubs;
 use view::View;
 use watch::{Watch, read};
 
 use crate::policy::Root;
+use crate::policy::rules::Rule;
 
 /// The most of the host's `resolv.conf` and `hosts` that a sandbox with its network gets.
 const MAX_NETWORK_FILE_BYTES: u64 = 64 * 1024;
@@ -53,6 +57,8 @@ pub struct Inputs {
     pub rustup_home: Option<PathBuf>,
     /// The daemon's `HOME`.
     pub home: Option<PathBuf>,
+    /// Names of programs that no sandbox may run.
+    pub blocked: Vec<Rule>,
     /// The policy's `expose`.
     pub expose: Vec<PathBuf>,
     /// The daemon's own directories, which no sandbox may see: the socket's and the base directory.
@@ -67,6 +73,7 @@ pub struct Rootfs {
     warnings: Vec<String>,
     view: View,
     watches: Vec<Watch>,
+    kept: Vec<PathBuf>,
     protected: Vec<PathBuf>,
     reserved: Vec<PathBuf>,
 }
@@ -136,19 +143,30 @@ impl Rootfs {
         let (resolv_conf, hosts) = (etc.join("resolv.conf"), etc.join("hosts"));
         let networks = [&resolv_conf, &hosts].map(|file| Watch::copied(file));
         builder.watches.extend(networks);
-        let (view, warnings, watches) = builder.finish();
+        let (mut view, mut warnings, mut watches) = builder.finish();
+        let stubs = Stubs::plan(&mut view, &inputs.blocked, &inputs.path);
+        let mut entries = view.entries();
+        entries.extend(stubs.entries(&view, &Mounts::parse(&host.mountinfo)));
+        warnings.extend(stubs.warnings);
+        watches.extend(stubs.watches);
         let template = Template {
-            entries: view.entries(),
+            entries,
             host_resolv_conf: whole_lines(&resolv_conf),
             host_hosts: whole_lines(&hosts),
         };
         let (protected, reserved) = (inputs.protected.clone(), host.reserved.clone());
-        Ok(Self { template, env, warnings, view, watches, protected, reserved })
+        let kept = stubs.kept;
+        Ok(Self { template, env, warnings, view, watches, kept, protected, reserved })
     }
 
     /// What the zygote builds.
     pub fn template(&self) -> &Template {
         &self.template
+    }
+
+    /// Programs that are blocked under some of their names only, because the system needs them.
+    pub fn kept(&self) -> &[PathBuf] {
+        &self.kept
     }
 
     /// Paths of the host that are behind it, for sandboxes without a mount tree. A directory

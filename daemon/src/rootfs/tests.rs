@@ -2,6 +2,7 @@
 
 mod asked;
 mod exposed;
+mod stubs;
 mod system;
 mod toolchains;
 
@@ -125,7 +126,7 @@ fn binds(rootfs: &Rootfs) -> Vec<(PathBuf, PathBuf)> {
     let entries = rootfs.template().entries.iter();
     let bind = |entry: &noxrunner_init::template::TemplateEntry| match &entry.node {
         Node::Bind(source) => Some((path_of(&entry.path), path_of(source))),
-        Node::Directory | Node::File(_) | Node::Link(_) | Node::Hidden => None,
+        Node::Directory | Node::File(_) | Node::Link(_) | Node::Hidden | Node::Stubs(_) => None,
     };
     entries.filter_map(bind).collect()
 }

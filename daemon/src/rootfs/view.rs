@@ -29,6 +29,13 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
 }
 
+impl Entry {
+    /// Whether it is a single file that is bound.
+    pub(super) fn is_a_file_of_the_host(&self) -> bool {
+        matches!(&self.kind, Kind::Bind(source) if source.is_file())
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Kind {
     /// A file of this content, and where on the host it was copied from.
@@ -55,6 +62,21 @@ impl View {
             Some(TemplateEntry { path: c_path(&entry.path)?, node })
         };
         self.entries.iter().filter_map(entry).collect()
+    }
+
+    /// The directories of the host that are shown, each where it is seen and where it is.
+    pub(super) fn trees(&self) -> Vec<(PathBuf, PathBuf)> {
+        let tree = |entry: &Entry| match &entry.kind {
+            Kind::Bind(source) if source.is_dir() => Some((entry.path.clone(), source.clone())),
+            Kind::Bind(_) | Kind::File { .. } | Kind::Link(_) | Kind::Hidden => None,
+        };
+        self.entries.iter().filter_map(tree).collect()
+    }
+
+    /// Whether a directory is or lies in one of the host's.
+    pub(super) fn is_in_a_tree(&self, directory: &Path) -> bool {
+        let entry = self.at_or_above(directory);
+        entry.is_some_and(|entry| matches!(&entry.kind, Kind::Bind(source) if source.is_dir()))
     }
 
     /// What on the host is shown whole.

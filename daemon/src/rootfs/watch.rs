@@ -18,13 +18,15 @@ pub(super) enum Watch {
     Bound(PathBuf, Option<Identity>),
     /// A file whose content was copied.
     Copied(PathBuf, Option<Stamp>),
+    /// A directory with the names in it.
+    Listed(PathBuf, Option<Stamp>),
     /// A link, and its target.
     Link(PathBuf, Option<PathBuf>),
     /// The directories in a directory whose names start so.
     Family { parent: PathBuf, prefix: &'static str, names: Vec<OsString> },
 }
 
-/// What changes when a file's content does.
+/// What changes when a file's content does, or a name in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     identity: Identity,
@@ -50,6 +52,11 @@ impl Watch {
         Self::Copied(path.to_owned(), stamp(path))
     }
 
+    /// Takes down a directory that is about to be read.
+    pub(super) fn listed(path: &Path) -> Self {
+        Self::Listed(path.to_owned(), stamp(path))
+    }
+
     /// Takes down a link's target.
     pub(super) fn link(path: &Path) -> Self {
         Self::Link(path.to_owned(), fs::read_link(path).ok())
@@ -65,7 +72,7 @@ impl Watch {
     pub(super) fn is_stale(&self) -> bool {
         match self {
             Self::Bound(path, was) => identity(path) != *was,
-            Self::Copied(path, was) => stamp(path) != *was,
+            Self::Copied(path, was) | Self::Listed(path, was) => stamp(path) != *was,
             Self::Link(path, was) => fs::read_link(path).ok() != *was,
             Self::Family { parent, prefix, names } => family(parent, prefix) != *names,
         }
@@ -133,11 +140,24 @@ mod tests {
         let copied = Watch::copied(&at("link"));
         let link = Watch::link(&at("link"));
         let absent = Watch::bound(&at("absent"));
+        let listed = || {
+            // Some kernels' clocks for this tick slowly.
+            let age = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+            fs::File::open(at("tree")).unwrap().set_times(age).unwrap();
+            Watch::listed(&at("tree"))
+        };
+        let before = listed();
+        assert!(!before.is_stale());
         let family = Watch::family(dir.path(), "java-");
         let all = || [&bound, &copied, &link, &absent, &family].map(Watch::is_stale);
         assert_eq!(all(), [false; 5]);
 
         fs::write(at("tree/in it"), "").unwrap();
+        assert!(before.is_stale());
+        fs::write(at("other"), "").unwrap();
+        let before = listed();
+        fs::rename(at("other"), at("tree/in it")).unwrap();
+        assert!(before.is_stale(), "a name that stays, and another file");
         fs::write(at("java-file"), "").unwrap();
         assert_eq!(all(), [false; 5]);
         fs::write(at("file"), "longer").unwrap();

@@ -133,7 +133,7 @@ async fn exec(daemon: Arc<Daemon>, caller: Caller, params: ExecParams) -> Outcom
 }
 
 async fn policy_get(daemon: Arc<Daemon>, _: Caller, _: NoParams) -> Outcome<PolicyInfo> {
-    Ok(daemon.policy.info(daemon.uid == 0))
+    Ok(daemon.policy.info(daemon.uid == 0, &daemon.means()))
 }
 
 async fn policy_check(

@@ -21,7 +21,10 @@ pub use file::{
     FileWriteParams, FileWritten, UploadParams, UploadResult,
 };
 pub use isolation::{Isolation, MissingFeature, Tier};
-pub use policy::{CommandScope, ListMode, PolicyCheck, PolicyCheckParams, PolicyInfo, SettingGap};
+pub use policy::{
+    CommandScope, DeleteScope, ExecScope, ListMode, PolicyCheck, PolicyCheckParams, PolicyInfo,
+    SettingGap,
+};
 pub use sandbox::{
     CreateParams, CreateResult, Deleted, EnforcedBy, Lease, LimitName, LimitStatus, Limits,
     Network, SandboxInfo, SandboxList, SandboxRef, SandboxState, Touched, Usage,

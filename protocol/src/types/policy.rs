@@ -20,6 +20,40 @@ pub enum CommandScope {
     Direct,
 }
 
+/// Where programs may lie that sandboxes execute.
+///
+/// ```json
+/// "anywhere"
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+pub enum ExecScope {
+    /// Wherever the kernel lets them.
+    #[default]
+    Anywhere,
+    /// Not in the places that sandboxes write to, nor in memory alone. Interpreters go on
+    /// reading scripts from anywhere.
+    SystemOnly,
+}
+
+/// Whether commands may delete.
+///
+/// ```json
+/// "allowed"
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+pub enum DeleteScope {
+    /// What is their own.
+    #[default]
+    Allowed,
+    /// Nothing, nor rename anything. They can still empty and overwrite files; `file.remove`
+    /// and `file.rename` are the caller's own and do as they are told.
+    Never,
+}
+
 /// Which way round the command list is meant.
 ///
 /// ```json
@@ -52,6 +86,12 @@ pub struct PolicyInfo {
     pub block: Vec<String>,
     /// Names that may run, where the mode is `allow`.
     pub allow: Vec<String>,
+    /// Where programs may lie that sandboxes execute.
+    #[serde(default)]
+    pub exec: ExecScope,
+    /// Whether commands may delete.
+    #[serde(default)]
+    pub delete: DeleteScope,
     /// Variables of the daemon's own environment that commands see.
     pub env_passthrough: Vec<String>,
     /// What sandboxes see read-only beside the system; `~/` is the home of the daemon's user.

@@ -34,6 +34,8 @@ fn describe(policy: &PolicyInfo) -> Vec<(&'static str, String)> {
         ("mode", wire_name(&policy.mode)),
         ("block", list(&policy.block)),
         ("allow", list(&policy.allow)),
+        ("exec", wire_name(&policy.exec)),
+        ("delete", wire_name(&policy.delete)),
         ("env passthrough", list(&policy.env_passthrough)),
         ("expose", list(&policy.expose)),
         ("network allowed", list(&networks)),

@@ -58,9 +58,13 @@ pub enum PolicyFileProblem {
         /// The type of TOML that it is.
         found: &'static str,
     },
-    /// `commands` is neither of its words.
-    #[error("`commands` must be \"everywhere\" or \"direct\", not {value:?}")]
-    UnknownScope {
+    /// A key is neither of its words.
+    #[error("`{key}` must be {:?} or {:?}, not {value:?}", words[0], words[1])]
+    UnknownWord {
+        /// The key.
+        key: &'static str,
+        /// What it may be.
+        words: [&'static str; 2],
         /// What it says.
         value: String,
     },

@@ -1,6 +1,9 @@
 use std::fs;
 
+use noxrunner_protocol::types::Tier;
+
 use super::*;
+use crate::policy::Means;
 
 fn load(text: impl AsRef<[u8]>) -> Result<Policy, String> {
     let dir = tempfile::tempdir().unwrap();
@@ -15,20 +18,20 @@ fn load(text: impl AsRef<[u8]>) -> Result<Policy, String> {
 
 #[test]
 fn an_empty_file_is_the_built_in_policy() {
-    let info = load("").unwrap().info(false);
+    let info = load("").unwrap().info(false, &Means::of(Tier::Full));
     assert!(info.file.as_deref().is_some_and(|file| file.ends_with("/policy.toml")));
-    let built_in = Policy::built_in().info(false);
+    let built_in = Policy::built_in().info(false, &Means::of(Tier::Full));
     assert_eq!(noxrunner_protocol::types::PolicyInfo { file: None, ..info }, built_in);
 }
 
 #[test]
 fn block_replaces_and_also_block_adds() {
-    let block = |text| load(text).unwrap().info(false).block;
+    let block = |text| load(text).unwrap().info(false, &Means::of(Tier::Full)).block;
     assert_eq!(block("block = ['curl']"), ["curl"]);
     assert_eq!(block("block = []"), [""; 0]);
     assert_eq!(block("block = ['a']\nalso_block = ['b', 'a']"), ["a", "b"]);
     let added = block("also_block = ['curl', 'rm']");
-    let default = Policy::built_in().info(false).block;
+    let default = Policy::built_in().info(false, &Means::of(Tier::Full)).block;
     assert_eq!(added[..default.len()], default);
     assert_eq!(added[default.len()..], ["curl"]);
 }
@@ -37,20 +40,36 @@ fn block_replaces_and_also_block_adds() {
 fn the_other_keys() {
     let policy = load("commands = 'direct'\nallow = ['ls']\nenv_passthrough = ['LC_ALL']").unwrap();
     assert_eq!(policy.env_passthrough(), ["LC_ALL"]);
-    let info = policy.info(false);
+    let info = policy.info(false, &Means::of(Tier::Full));
     assert_eq!((info.commands, info.allow), (CommandScope::Direct, vec!["ls".to_owned()]));
     assert_eq!(info.block, [""; 0]);
+    assert_eq!((info.exec, info.delete), (ExecScope::Anywhere, DeleteScope::Allowed));
+    assert_eq!(policy.places(), noxrunner_init::message::Places::default());
+    let strict = load("exec = 'system-only'\ndelete = 'never'").unwrap();
+    let info = strict.info(false, &Means::of(Tier::Full));
+    assert_eq!((info.exec, info.delete), (ExecScope::SystemOnly, DeleteScope::Never));
+    let places = strict.places();
+    assert!(places.no_exec && places.no_delete);
+}
+
+#[test]
+fn only_a_block_list_that_reaches_everywhere_is_for_the_kernel() {
+    let blocked = |text| load(text).unwrap().blocked_everywhere().len();
+    assert_eq!(blocked("block = ['a']\nalso_block = ['b']"), 2);
+    assert_eq!(blocked("block = []"), 0);
+    assert_eq!(blocked("commands = 'direct'"), 0);
+    assert_eq!(blocked("allow = ['ls']"), 0);
 }
 
 #[test]
 fn what_sandboxes_see_and_reach() {
     let policy = load("expose = ['/srv/x', '~/venv']").unwrap();
     assert_eq!(policy.expose(), [PathBuf::from("/srv/x"), PathBuf::from("~/venv")]);
-    let info = policy.info(false);
+    let info = policy.info(false, &Means::of(Tier::Full));
     assert_eq!(info.expose, ["/srv/x", "~/venv"]);
     assert_eq!(info.network_allowed, [Network::None, Network::Host]);
     assert_eq!(info.network_default, Network::None);
-    assert_eq!(policy.info(true).network_allowed, [Network::None]);
+    assert_eq!(policy.info(true, &Means::of(Tier::Full)).network_allowed, [Network::None]);
 
     let both = load("network_allowed = ['none', 'host']\nnetwork_default = 'host'").unwrap();
     assert_eq!(both.network_allowed(true), [Network::None, Network::Host]);
@@ -66,7 +85,7 @@ fn what_an_upload_may_bring() {
     let policy = load("max_upload = '1.5Ki'\nkeep_free = '2G'").unwrap();
     let limits = policy.upload_limits();
     assert_eq!((limits.bytes, limits.keep_free), (1536, 2_000_000_000));
-    let info = policy.info(false);
+    let info = policy.info(false, &Means::of(Tier::Full));
     assert_eq!((info.max_upload_bytes, info.keep_free_bytes), (1536, 2_000_000_000));
 }
 
@@ -84,14 +103,17 @@ fn what_cannot_be_followed_is_named_with_what_to_do() {
     for (text, want) in [
         (
             "blok = []",
-            "unknown key `blok`; the keys are commands, block, also_block, allow, env_passthrough, \
-             expose, network_allowed, network_default, max_upload, keep_free",
+            "unknown key `blok`; the keys are commands, block, also_block, allow, exec, delete, \
+             env_passthrough, expose, network_allowed, network_default, max_upload, keep_free",
         ),
         ("[block]", "`block` must have an array of strings, not table"),
         ("block = 'rm'", "`block` must have an array of strings, not string"),
         ("also_block = ['a', 1]", "`also_block` must have strings in its array, not integer"),
         ("commands = true", "`commands` must have a string, not boolean"),
         ("commands = 'Direct'", "`commands` must be \"everywhere\" or \"direct\", not \"Direct\""),
+        ("exec = 'system'", "`exec` must be \"anywhere\" or \"system-only\", not \"system\""),
+        ("exec = false", "`exec` must have a string, not boolean"),
+        ("delete = 'no'", "`delete` must be \"allowed\" or \"never\", not \"no\""),
         ("allow = []\nblock = []", "`allow` and `block` exclude each other; set one of them"),
         (
             "allow = []\nalso_block = []",
