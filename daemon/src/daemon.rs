@@ -22,6 +22,8 @@ use crate::config::Config;
 use crate::engine::{Engine, errno_text};
 use crate::error::CallError;
 use crate::files::work::Workers;
+use crate::limits::Limiting;
+use crate::limits::bounds::{Bounds, LEAST_CPU_MILLIS, LEAST_MEMORY, LEAST_PIDS};
 use crate::policy::{HostDirError, Means, PathUse, Policy, RootNames, decide};
 use crate::rootfs::Rootfs;
 use crate::sandbox::adopt::{self, Rule, Sweep};
@@ -57,6 +59,8 @@ pub struct Daemon {
     pub policy: Policy,
     /// Where what inits see now does not hold blocked programs for good.
     pub unstubbed: Mutex<Vec<Unstubbed>>,
+    /// What its sandboxes may use, and what keeps them to that.
+    pub limits: Limiting,
     /// What commands see of its own environment.
     pub host: HostEnvironment,
     /// The threads for file operations.
@@ -120,9 +124,7 @@ impl Daemon {
         if params.lease == Lease::Connection {
             return Err(CallError::Unsupported("sandbox.create with a lease"));
         }
-        if params.pids_limit == Some(0) {
-            return Err(CallError::Invalid("pidsLimit must be at least 1".to_owned()));
-        }
+        check_limits(params).map_err(CallError::Invalid)?;
         if params.network == Some(Network::Host) && self.isolation.tier == Tier::Landlock {
             // Its commands have no sockets at all.
             return Err(CallError::Unsupported("network \"host\" in the tier landlock"));
@@ -166,6 +168,11 @@ impl Daemon {
                 Err(CallError::OtherNetwork(key.id.to_string(), sandbox.settings().network))
             }
             Entry::Exists(sandbox) => {
+                let bounds = Bounds::of(&sandbox.settings().limits, &self.limits.defaults);
+                if bounds != sandbox.confines.bounds() {
+                    let confines = Arc::clone(&sandbox.confines);
+                    joined(spawn_blocking(move || confines.change(bounds)).await)??;
+                }
                 save(&sandbox).await?;
                 Ok((sandbox, false))
             }
@@ -199,7 +206,7 @@ impl Daemon {
             Tier::Full | Tier::None => params.network.unwrap_or(self.policy.network_default()),
         };
         let settings = Settings::new(params, network, now);
-        let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, settings));
+        let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, settings, &self.limits));
         let (saved, init) = tokio::join!(save(&sandbox), sandbox.init(&self.engine));
         if let Err(error) = saved.and(init.map_err(CallError::from)) {
             sandbox.end().await;
@@ -236,7 +243,8 @@ impl Daemon {
     async fn rebuild(&self, changed: Option<Arc<Rootfs>>) {
         let Some(rootfs) = changed else { return };
         tracing::info!("the host has changed: making what sandboxes see anew");
-        let wish = preparation(Layers::Full, &rootfs, None, self.policy.places());
+        let no_memfd = !self.limits.enforcers.limits_memory();
+        let wish = preparation(Layers::Full, &rootfs, None, self.policy.places(), no_memfd);
         match self.engine.prepare(wish).await {
             Ok(unstubbed) => {
                 *self.unstubbed.lock().unwrap_or_else(PoisonError::into_inner) = unstubbed;
@@ -349,6 +357,7 @@ impl Daemon {
             uid: self.uid,
             uids: self.uids.as_ref(),
             reachable: self.isolation.tier != Tier::Full,
+            limits: &self.limits,
         };
         let rule = Rule { stale_after: self.config.stale_after, nobody_creates: first };
         adopt::sweep(&base, Moment::now(), rule)
@@ -391,6 +400,20 @@ fn look_again(scene: &Scene) -> Option<Arc<Rootfs>> {
     })
 }
 
+/// Limits that are too small to start anything with are refused, not raised.
+fn check_limits(params: &CreateParams) -> Result<(), String> {
+    if params.pids_limit.is_some_and(|pids| pids < LEAST_PIDS) {
+        return Err(format!("pidsLimit must be at least {LEAST_PIDS}: init is one of them"));
+    }
+    if params.memory_limit.as_ref().is_some_and(|q| q.units() < u128::from(LEAST_MEMORY)) {
+        return Err(format!("memoryLimit must be at least {}Mi", LEAST_MEMORY >> 20));
+    }
+    if params.cpu_limit.as_ref().is_some_and(|q| q.milli() < u128::from(LEAST_CPU_MILLIS)) {
+        return Err(format!("cpuLimit must be at least {LEAST_CPU_MILLIS}m"));
+    }
+    Ok(())
+}
+
 /// What there is to enforce a policy with.
 pub fn means(isolation: &Isolation, scene: Option<&Scene>, unstubbed: &[Unstubbed]) -> Means {
     let said = |unstubbed: &Unstubbed| {
@@ -411,11 +434,12 @@ pub fn preparation(
     rootfs: &Rootfs,
     host_id: Option<u32>,
     places: Places,
+    no_memfd: bool,
 ) -> Preparation {
     let (template, readable) = match layers {
         Layers::Full => (rootfs.template().clone(), Vec::new()),
         Layers::Landlock => (Template::default(), rootfs.readable()),
         Layers::None => Default::default(),
     };
-    Preparation { layers, template, readable, host_id, places }
+    Preparation { layers, template, readable, host_id, places, no_memfd }
 }

@@ -7,6 +7,7 @@ use std::io;
 use noxrunner_protocol::types::Network;
 use noxrunner_protocol::{ErrorKind, RpcError, SessionId};
 
+use crate::cgroup::CgroupError;
 use crate::engine::EngineError;
 use crate::files::FileError;
 use crate::policy::HostDirError;
@@ -48,6 +49,9 @@ pub enum CallError {
     /// Init or zygote failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The limits could not be set.
+    #[error("cannot limit the sandbox: {0}")]
+    Limits(#[from] CgroupError),
     /// The sandbox's directory could not be made or written.
     #[error("cannot write the sandbox's directory: {0}")]
     Directory(#[from] io::Error),
@@ -83,6 +87,15 @@ impl From<CallError> for RpcError {
                 (ErrorKind::Conflict, "call as the user who owns the one you mean")
             }
             CallError::Invalid(_) => (ErrorKind::InvalidArgument, ""),
+            CallError::Limits(CgroupError::MemoryInUse { .. }) => {
+                (ErrorKind::Conflict, "end what runs in the sandbox first")
+            }
+            CallError::Limits(
+                CgroupError::Io { .. }
+                | CgroupError::Garbled { .. }
+                | CgroupError::NoController(_)
+                | CgroupError::StillAlive { .. },
+            ) => (ErrorKind::Internal, "the daemon's log may say more"),
             CallError::File(error) => files::kind_and_hint(&error),
             CallError::Unsupported(_) => {
                 (ErrorKind::Unsupported, "health lists what this daemon cannot do")

@@ -34,6 +34,7 @@ pub mod error;
 pub mod exec;
 pub mod files;
 pub mod isolation;
+pub mod limits;
 pub mod lock;
 pub mod logging;
 pub mod policy;

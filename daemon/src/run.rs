@@ -15,13 +15,16 @@ use noxrunner_protocol::types::Tier;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
+use crate::cgroup::{Controller, Hierarchy, Version};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::daemon::{Daemon, means, preparation};
 use crate::engine::Engine;
 use crate::files::work::Workers;
 use crate::isolation::IsolationError;
+use crate::limits::{Enforcers, Limiting};
 use crate::lock::{BaseLock, LockError};
 use crate::policy::{Policy, PolicyFileError};
 use crate::rootfs::{Inputs, RootfsError};
@@ -130,12 +133,30 @@ pub async fn assemble(
         protected: vec![directory, config.base_dir.clone()],
     })?);
     let rootfs = scene.rootfs();
+    let zygote = engine.pid();
+    let base = config.base_dir.clone();
+    let groups = spawn_blocking(move || Hierarchy::establish(&base, uid, &[zygote])).await;
+    let groups = groups.map_err(|e| RunError::Os("look at control groups", io::Error::other(e)))?;
+    let no_memfd = !groups.as_ref().is_ok_and(|groups| groups.has(Controller::Memory));
     let uids = if uid == 0 { Some(uids(&config)?) } else { None };
     let host_id = uids.as_ref().map(|uids| uids.range().first());
-    let prepare = |layers| preparation(layers, &rootfs, host_id, policy.places());
-    let (isolation, unstubbed) =
+    let prepare = |layers| preparation(layers, &rootfs, host_id, policy.places(), no_memfd);
+    let (mut isolation, unstubbed) =
         isolation::establish(&engine, config.isolation, host_id, prepare).await?;
     let has_mount_tree = isolation.tier == Tier::Full;
+    match &groups {
+        Ok(groups) => {
+            let version = match groups.version() {
+                Version::V1 => "cgroup v1",
+                Version::V2 => "cgroup v2",
+            };
+            isolation.features.push(version.to_owned());
+            isolation.missing.extend(groups.lacking().iter().map(|lack| lack.missing(uid == 0)));
+        }
+        Err(unavailable) => isolation.missing.push(unavailable.missing(uid == 0)),
+    }
+    let enforcers = Enforcers::new(groups.ok(), isolation.tier, uids.is_none());
+    let limits = Limiting { defaults: policy.defaults(), enforcers: Arc::new(enforcers) };
     let tools = has_mount_tree.then(|| rootfs.env());
     warning::at_start(&user, &isolation, config.log_format);
     if has_mount_tree {
@@ -165,6 +186,7 @@ pub async fn assemble(
         isolation,
         policy,
         unstubbed: Mutex::new(unstubbed),
+        limits,
         workers: Workers::default(),
         connections: watch::Sender::new(0),
         stop: watch::Sender::new(false),

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use noxrunner_protocol::RpcError;
 use noxrunner_protocol::http::HttpError;
 use noxrunner_protocol::types::{
-    Cause, CommandScope, CreateParams, CreateResult, DaemonInfo, Deleted, Denial, DownloadParams,
-    DownloadResult, Encoding, EnforcedBy, ExecParams, ExecResult, FileChanged, FileContent,
-    FileEntry, FileList, FileMkdirParams, FilePathParams, FileReadParams, FileRemoveParams,
-    FileRenameParams, FileStat, FileType, FileWriteParams, FileWritten, Health, Isolation, Lease,
-    LimitName, LimitStatus, ListMode, MissingFeature, Network, PolicyCheck, PolicyCheckParams,
-    PolicyInfo, ResourceUsage, SandboxInfo, SandboxList, SandboxRef, SandboxState, SettingGap,
-    Shutdown, Tier, Touched, UploadParams, UploadResult, Usage,
+    Cause, CommandScope, CreateParams, CreateResult, DaemonInfo, DefaultLimits, Deleted, Denial,
+    DownloadParams, DownloadResult, Encoding, EnforcedBy, ExecParams, ExecResult, FileChanged,
+    FileContent, FileEntry, FileList, FileMkdirParams, FilePathParams, FileReadParams,
+    FileRemoveParams, FileRenameParams, FileStat, FileType, FileWriteParams, FileWritten, Health,
+    Isolation, Lease, LimitName, LimitStatus, ListMode, MissingFeature, Network, PolicyCheck,
+    PolicyCheckParams, PolicyInfo, ResourceUsage, SandboxInfo, SandboxList, SandboxRef,
+    SandboxState, SettingGap, Shutdown, Tier, Touched, UploadParams, UploadResult, Usage,
 };
 use serde_json::Value;
 
@@ -53,6 +53,7 @@ golden! {
     isolation: Isolation,
     missing_feature: MissingFeature,
     policy_info: PolicyInfo,
+    default_limits: DefaultLimits,
     setting_gap: SettingGap,
     policy_check_params: PolicyCheckParams,
     policy_check: PolicyCheck,
@@ -108,8 +109,11 @@ fn names_are_spelled_as_clients_know_them() {
         &[EnforcedBy::Cgroup, EnforcedBy::Rlimit, EnforcedBy::Watch, EnforcedBy::None],
         "cgroup rlimit watch none",
     );
-    use LimitName::{Cpu, EphemeralStorage, Memory, Pids};
-    spelled(&[Cpu, Memory, EphemeralStorage, Pids], "cpu memory ephemeralStorage pids");
+    use LimitName::{Cpu, EphemeralStorage, Inodes, Memory, OpenFiles, Pids};
+    spelled(
+        &[Cpu, Memory, EphemeralStorage, Inodes, Pids, OpenFiles],
+        "cpu memory ephemeralStorage inodes pids openFiles",
+    );
     use SandboxState::{Creating, Deleting, Ready};
     spelled(&[Creating, Ready, Deleting], "creating ready deleting");
     spelled(&[CommandScope::Everywhere, CommandScope::Direct], "everywhere direct");

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use crate::launch::{Launched, Launcher, Progress};
 use crate::message::{Exec, ExecId, FromInit, Status, Usage};
 use crate::streams::Collected;
-use crate::sys;
+use crate::sys::{self, Reaped};
 
 /// What an init, or a supervisor, has running.
 pub(crate) struct Commands {
@@ -31,11 +31,11 @@ struct Running {
 pub(crate) type Outbox = VecDeque<(FromInit, Vec<OwnedFd>)>;
 
 impl Commands {
-    /// None yet; the descriptor tells of ended children.
-    pub(crate) fn new(ended: SignalFd) -> Self {
+    /// None yet; the descriptor tells of ended children. Each process may have so many descriptors.
+    pub(crate) fn new(ended: SignalFd, open_files: u64) -> Self {
         Self {
             ended,
-            launcher: Launcher::default(),
+            launcher: Launcher::new(open_files),
             launching: Vec::new(),
             running: HashMap::new(),
         }
@@ -49,6 +49,11 @@ impl Commands {
     /// The same, for whoever waits for the last ones.
     pub(crate) fn into_ended(self) -> SignalFd {
         self.ended
+    }
+
+    /// How many descriptors each process may have.
+    pub(crate) fn open_files(&self) -> u64 {
+        self.launcher.open_files()
     }
 
     /// Whether none runs.
@@ -117,10 +122,23 @@ impl Commands {
         }
     }
 
-    /// Reaps every child that has ended. Those that led no command go to `others`.
-    pub(crate) fn reap(&mut self, out: &mut Outbox, mut others: impl FnMut(Pid)) {
+    /// Reaps every child that has ended. Those that led no command go to `others`. Where children
+    /// are left, `are_known` says whether all of them are no command's.
+    pub(crate) fn reap(
+        &mut self,
+        out: &mut Outbox,
+        mut others: impl FnMut(Pid),
+        are_known: impl FnOnce() -> bool,
+    ) {
         while let Ok(Some(_)) = self.ended.read_signal() {}
-        let ended: Vec<(Pid, Status, Usage)> = std::iter::from_fn(sys::reap).collect();
+        let mut ended: Vec<(Pid, Status, Usage)> = Vec::new();
+        let left = loop {
+            match sys::reap() {
+                Reaped::Child(pid, status, usage) => ended.push((pid, status, usage)),
+                Reaped::NoneYet => break !are_known(),
+                Reaped::NoChild => break false,
+            }
+        };
         // A child that has ended is past its launch: settle that first, so that
         // one that could not execute is not taken for one that exited.
         self.look_at_launches(out);
@@ -128,7 +146,7 @@ impl Commands {
             match self.running.remove(&pid) {
                 Some(Running { id, collected }) => {
                     let (output, rest) = collected.map(Collected::read).unwrap_or_default();
-                    out.push_back((FromInit::Ended { id, status, usage, output }, rest));
+                    out.push_back((FromInit::Ended { id, status, usage, output, left }, rest));
                 }
                 None => others(pid),
             }

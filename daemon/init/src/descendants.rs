@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Pid, getpid};
 
-use crate::sys;
+use crate::sys::{self, Reaped};
 
 /// The children of a process now, those of its every thread. Empty where it is gone.
 ///
@@ -192,7 +192,7 @@ pub(crate) fn kill_all(ended: &SignalFd) -> bool {
 pub(crate) fn all_end_within(ended: &SignalFd, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     loop {
-        while sys::reap().is_some() {}
+        while let Reaped::Child(..) = sys::reap() {}
         if children(getpid()).is_empty() {
             return true;
         }

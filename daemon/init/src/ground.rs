@@ -13,8 +13,8 @@ use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setegid, seteuid};
 
 use crate::init;
 use crate::message::{
-    FromInit, InitSpec, Layers, Places, Preparation, PrepareFailure, PrepareStep, SpawnStep,
-    Unstubbed,
+    FromInit, InitSpec, Layers, Places, Preparation, PrepareFailure, PrepareStep, Rlimits,
+    SpawnStep, Unstubbed,
 };
 use crate::rootfs::{Ground, PLACES};
 use crate::seccomp::Filter;
@@ -66,7 +66,7 @@ impl Kit {
         }
         let rules = wish.places;
         let filter = || {
-            Filter::compile(wish.layers, rules)
+            Filter::compile(wish.layers, rules, wish.no_memfd)
                 .map_err(|errno| failed((PrepareStep::Seccomp, errno)))
         };
         let mut unstubbed = Vec::new();
@@ -94,7 +94,13 @@ impl Kit {
         let spawn = |(step, errno): Failed| PrepareFailure::Spawn(step, errno as i32);
         let pair = transport::pair().map_err(|errno| spawn((SpawnStep::Request, errno)))?;
         let (ours, theirs) = pair;
-        let (pid, _) = self.fork_full(Vec::new(), host_id, false, &theirs).map_err(spawn)?;
+        let spec = InitSpec {
+            directory: CString::default(),
+            host_id,
+            host_network: false,
+            rlimits: Rlimits::IDLE,
+        };
+        let (pid, _) = self.fork_full(Vec::new(), &spec, &theirs).map_err(spawn)?;
         drop(theirs);
         let deadline = Instant::now() + REHEARSAL;
         let word = loop {
@@ -126,11 +132,12 @@ impl Kit {
                 let places = PLACES.iter().map(|(name, _)| place(spec, name, *rules));
                 let places =
                     places.collect::<Result<_, _>>().map_err(|e| (SpawnStep::Places, e))?;
-                return self.fork_full(places, spec.host_id, spec.host_network, socket);
+                return self.fork_full(places, spec, socket);
             }
-            Self::None => Walls::None { host_id: spec.host_id },
+            Self::None => Walls::None { host_id: spec.host_id, rlimits: spec.rlimits },
             Self::Landlock { readable, filter, rules } => Walls::Landlock {
                 host_id: spec.host_id,
+                rlimits: spec.rlimits,
                 directory: &spec.directory,
                 readable,
                 filter,
@@ -146,16 +153,23 @@ impl Kit {
     fn fork_full(
         &self,
         places: Vec<OwnedFd>,
-        host_id: Option<u32>,
-        host_network: bool,
+        spec: &InitSpec,
         socket: &OwnedFd,
     ) -> Result<Forked, Failed> {
+        let InitSpec { host_id, host_network, rlimits, .. } = *spec;
         let Self::Full { ground, filter, rules, executable } = self else {
             return Err((SpawnStep::Request, Errno::EPROTO));
         };
         let outside = host_id.map_or((geteuid().as_raw(), getegid().as_raw()), |id| (id, id));
-        let walls =
-            Walls::Full { outside, places, host_network, filter, rules: *rules, executable };
+        let walls = Walls::Full {
+            outside,
+            places,
+            host_network,
+            rlimits,
+            filter,
+            rules: *rules,
+            executable,
+        };
         let mut namespaces = CloneFlags::CLONE_NEWUSER
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWPID

@@ -27,6 +27,8 @@ struct Init {
     supervisors: Supervisors,
     /// Whether nothing but this process and what is below it can be seen from here.
     has_pid_namespace: bool,
+    /// Whether the daemon is to hear when nothing runs any more.
+    busy: bool,
     // What the daemon has not taken yet. At most two messages an exec.
     outbox: Outbox,
 }
@@ -47,9 +49,10 @@ pub(crate) fn run(control: &OwnedFd, walls: &Walls<'_>) -> c_int {
     let has_pid_namespace = walls.has_pid_namespace();
     let mut init = Init {
         control,
-        commands: Commands::new(ended),
+        commands: Commands::new(ended, walls.open_files()),
         supervisors: Supervisors::default(),
         has_pid_namespace,
+        busy: false,
         outbox: Outbox::from([(FromInit::Ready, Vec::new())]),
     };
     while init.turn().is_ok() {}
@@ -130,12 +133,34 @@ impl Init {
         if supervised {
             self.supervisors.listen(&mut self.outbox)?;
         }
+        self.tell_when_quiet();
         if control { self.take_requests() } else { Ok(()) }
+    }
+
+    /// Says that nothing runs any more, to a daemon that was told that something goes on.
+    fn tell_when_quiet(&mut self) {
+        self.busy |= self.outbox.iter().any(|(message, _)| match message {
+            FromInit::Slow { .. } | FromInit::Ended { left: true, .. } => true,
+            FromInit::Ended { left: false, .. }
+            | FromInit::Ready
+            | FromInit::SetupFailed { .. }
+            | FromInit::Failed { .. }
+            | FromInit::Quiet => false,
+        });
+        if self.busy
+            && self.commands.is_empty()
+            && self.supervisors.are_idle()
+            && self.supervisors.nobody_else()
+        {
+            self.busy = false;
+            self.outbox.push_back((FromInit::Quiet, Vec::new()));
+        }
     }
 
     fn reap(&mut self) -> Result<(), Over> {
         let (mut killed, supervisors) = (false, &self.supervisors);
-        self.commands.reap(&mut self.outbox, |pid| killed |= supervisors.is_one(pid));
+        let note = |pid| killed |= supervisors.is_one(pid);
+        self.commands.reap(&mut self.outbox, note, || supervisors.nobody_else());
         // One does not end by itself, and whose its processes were nobody can say any more.
         if killed { Err(Over) } else { Ok(()) }
     }
@@ -149,16 +174,19 @@ impl Init {
                         let descriptors = transport::beside(packet, descriptors);
                         commands.start(exec, descriptors, outbox);
                     }
-                    ToInit::Exec(exec) => match supervisors.launch(&exec, packet, &descriptors) {
-                        Ok(()) => {}
-                        Err(TransportError::Os(errno)) => {
-                            let (step, errno) = (ExecStep::Supervisor, errno as i32);
-                            let failed = FromInit::Failed { id: exec.id, step, errno };
-                            outbox.push_back((failed, Vec::new()));
+                    ToInit::Exec(exec) => {
+                        match supervisors.launch(&exec, packet, &descriptors, commands.open_files())
+                        {
+                            Ok(()) => {}
+                            Err(TransportError::Os(errno)) => {
+                                let (step, errno) = (ExecStep::Supervisor, errno as i32);
+                                let failed = FromInit::Failed { id: exec.id, step, errno };
+                                outbox.push_back((failed, Vec::new()));
+                            }
+                            // It reads whatever it is sent, so it has been killed.
+                            Err(gone) => return Err(gone),
                         }
-                        // It reads whatever it is sent, so it has been killed.
-                        Err(gone) => return Err(gone),
-                    },
+                    }
                     ToInit::Signal { id, signal } => return Ok(Some((id, signal))),
                 }
                 Ok(None)

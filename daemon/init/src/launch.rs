@@ -34,16 +34,27 @@ pub(crate) enum Progress {
     Failed(ExecStep, i32),
 }
 
-/// Stacks of earlier launches, ready for the next.
-#[derive(Default)]
+/// Starts commands, with stacks of earlier launches.
 pub(crate) struct Launcher {
     stacks: Vec<sys::Stack>,
+    /// The most descriptors that a process of a command may have.
+    open_files: u64,
 }
 
 /// More than this many launches at once is rare; what is beyond is unmapped.
 const STACKS_KEPT: usize = 8;
 
 impl Launcher {
+    /// None has been started yet.
+    pub(crate) fn new(open_files: u64) -> Self {
+        Self { stacks: Vec::new(), open_files }
+    }
+
+    /// What it was made with.
+    pub(crate) fn open_files(&self) -> u64 {
+        self.open_files
+    }
+
     /// Starts a command. It does not wait for the child, not even for its execve.
     pub(crate) fn launch(
         &mut self,
@@ -59,7 +70,9 @@ impl Launcher {
         let (failure, child_end) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(prepare)?;
         let Exec { id, workdir, programs, argv, env } = exec;
         let numbers = theirs.numbers();
-        let launch = sys::Launch::new(workdir, programs, argv, env, numbers, child_end.as_raw_fd());
+        let failure_end = child_end.as_raw_fd();
+        let files = self.open_files;
+        let launch = sys::Launch::new(workdir, programs, argv, env, numbers, failure_end, files);
         let pid = sys::clone_and_exec(&launch, &stack).map_err(|e| (ExecStep::Clone, e))?;
         // Dropping this side's copies now is what lets the pipe's end be seen, and the command's too.
         let launched = Launched { id, pid, failure, wrote: None, stack, _launch: launch };

@@ -52,6 +52,9 @@ pub struct Preparation {
     pub host_id: Option<u32>,
     /// What else is refused in a sandbox's own places. What is said first holds for good.
     pub places: Places,
+    /// Whether files that are in memory alone are refused, memfd_create(2): one that is not mapped counts
+    /// for no process, so that nobody but a control group can limit it.
+    pub no_memfd: bool,
 }
 
 /// What is refused in the places that a sandbox can write to.
@@ -82,6 +85,27 @@ pub struct InitSpec {
     pub host_id: Option<u32>,
     /// Whether it has the host's network rather than one of its own.
     pub host_network: bool,
+    /// What its processes are limited to.
+    pub rlimits: Rlimits,
+}
+
+/// Limits of each process, getrlimit(2), and of what an init mounts.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Rlimits {
+    /// Processes and threads of the sandbox's user, `RLIMIT_NPROC`, where it is counted for this sandbox alone.
+    pub processes: Option<u64>,
+    /// Descriptors of a command's process, `RLIMIT_NOFILE`.
+    pub open_files: u64,
+    /// Bytes of a file, `RLIMIT_FSIZE`.
+    pub file_bytes: u64,
+    /// Bytes in `/dev/shm`, where it has one of its own.
+    pub shm_bytes: u64,
+}
+
+impl Rlimits {
+    /// Those of an init that runs nothing.
+    pub(crate) const IDLE: Self =
+        Self { processes: None, open_files: 64, file_bytes: 0, shm_bytes: 1 << 20 };
 }
 
 /// From the zygote to the daemon.
@@ -301,7 +325,11 @@ pub enum FromInit {
         /// What it wrote, where no [`FromInit::Slow`] came before. Where that is not all, or
         /// somebody still holds the pipes, their reading ends come with this message.
         output: Output,
+        /// Whether anything that it started may be left.
+        left: bool,
     },
+    /// Nothing runs any more, after a [`FromInit::Slow`] or an end with something left.
+    Quiet,
 }
 
 /// What a command wrote, or the beginning of it.
@@ -339,6 +367,10 @@ pub enum SetupStep {
     Devpts,
     /// Mounting /dev/shm.
     Shm,
+    /// setrlimit(2).
+    Rlimits,
+    /// Being the first to go where memory runs out, proc_pid_oom_score_adj(5).
+    OomScore,
     /// Binding the host's resolv.conf and hosts.
     NetworkFiles,
     /// pivot_root(2).

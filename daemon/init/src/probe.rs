@@ -76,7 +76,7 @@ fn tries(host_id: Option<u32>) -> Vec<(Feature, i32)> {
     note(Feature::CgroupNamespace, unshare(CloneFlags::CLONE_NEWCGROUP));
     let landlock = if sys::landlock_version() > 0 { Ok(()) } else { Err(Errno::ENOSYS) };
     note(Feature::Landlock, landlock);
-    let seccomp = Filter::compile(Layers::Full, Places::default())
+    let seccomp = Filter::compile(Layers::Full, Places::default(), true)
         .and_then(|filter| prctl::set_no_new_privs().and_then(|()| filter.install()));
     note(Feature::Seccomp, seccomp);
     found

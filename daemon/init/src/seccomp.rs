@@ -25,6 +25,7 @@ pub(crate) struct Filter(BpfProgram);
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Calls numbered alike on every architecture, newer than some libcs.
+const MEMFD_SECRET: i64 = 447;
 const OPEN_TREE_ATTR: i64 = 467;
 const FCHMODAT2: i64 = 452;
 const SETXATTRAT: i64 = 463;
@@ -33,7 +34,7 @@ const FILE_SETATTR: i64 = 469;
 
 impl Filter {
     /// Makes the filter of a tier. Allocates: not for where time matters.
-    pub(crate) fn compile(layers: Layers, places: Places) -> Result<Self, Errno> {
+    pub(crate) fn compile(layers: Layers, places: Places, no_memfd: bool) -> Result<Self, Errno> {
         let mut denied = privileged();
         denied.extend(namespaces()?);
         denied.insert(
@@ -46,9 +47,16 @@ impl Filter {
         if layers == Layers::Landlock {
             without_a_mount_tree(&mut denied)?;
         }
-        if places.no_exec {
-            // What has no place in the file system is executed by its descriptor.
+        if places.no_exec || no_memfd {
+            // What has no place in the file system is executed by its descriptor, and is nobody's
+            // memory while it is not mapped.
             denied.insert(libc::SYS_memfd_create, Vec::new());
+            denied.insert(MEMFD_SECRET, Vec::new());
+        }
+        if no_memfd {
+            // Nor is a segment that is not attached. The namespace's own limit of them is root's to set,
+            // whom sandboxes do not have (ipc_namespaces(7)).
+            denied.insert(libc::SYS_shmget, Vec::new());
         }
         let arch = TargetArch::try_from(ARCH).map_err(|_| Errno::ENOSYS)?;
         let denial = SeccompAction::Errno(Errno::EPERM as u32);
@@ -317,7 +325,7 @@ mod tests {
         for layers in [Layers::Full, Layers::Landlock] {
             for no_exec in [false, true] {
                 let places = Places { no_exec, no_delete: false };
-                let filter = Filter::compile(layers, places).unwrap();
+                let filter = Filter::compile(layers, places, no_exec).unwrap();
                 assert!(filter.0.len() < 4096, "BPF_MAXINSNS");
             }
         }

@@ -54,6 +54,11 @@ impl Supervisors {
         descendants::children(getpid()).iter().all(|child| self.is_one(*child))
     }
 
+    /// Whether none has anything below it.
+    pub(crate) fn are_idle(&self) -> bool {
+        self.0.iter().all(|supervisor| supervisor.exec.is_none())
+    }
+
     /// Whether that process is one of them.
     pub(crate) fn is_one(&self, pid: Pid) -> bool {
         self.0.iter().any(|supervisor| supervisor.pid == pid)
@@ -80,11 +85,12 @@ impl Supervisors {
         exec: &Exec,
         packet: &[u8],
         descriptors: &[OwnedFd],
+        open_files: u64,
     ) -> Result<(), TransportError> {
         let parked = self.0.iter().position(|supervisor| supervisor.exec.is_none());
         let at = parked.unwrap_or(self.0.len());
         if at == self.0.len() {
-            self.0.push(start()?);
+            self.0.push(start(open_files)?);
         }
         let Some(supervisor) = self.0.get_mut(at) else { return Err(TransportError::Closed) };
         // As it came: a large one is in a memfd, which cannot be made everywhere.
@@ -122,14 +128,14 @@ fn has_no_children() -> bool {
     waitid(Id::All, any) == Err(Errno::ECHILD)
 }
 
-fn start() -> Result<Supervisor, Errno> {
+fn start(open_files: u64) -> Result<Supervisor, Errno> {
     let (socket, theirs) = transport::pair()?;
-    let pid = sys::fork(|| run(&theirs))?;
+    let pid = sys::fork(|| run(&theirs, open_files))?;
     Ok(Supervisor { pid, socket, exec: None })
 }
 
 /// Runs a supervisor until its init is gone, or lets go of it; the result is its exit status.
-fn run(control: &OwnedFd) -> c_int {
+fn run(control: &OwnedFd, open_files: u64) -> c_int {
     let Ok(control) = sys::move_to(control, CONTROL) else { return 1 };
     // The init's copies of everything else, its own socket among them.
     sys::close_from(CONTROL.unsigned_abs() + 1);
@@ -138,7 +144,7 @@ fn run(control: &OwnedFd) -> c_int {
         return 1;
     }
     let Ok(ended) = watch_children() else { return 1 };
-    let commands = Commands::new(ended);
+    let commands = Commands::new(ended, open_files);
     let mut this = Supervising { control, commands, outbox: Outbox::new(), quiet: true };
     while this.turn().is_ok() {}
     c_int::from(!descendants::kill_all(&this.commands.into_ended()))
@@ -176,7 +182,7 @@ impl Supervising {
         }
         let [control, ended] = fds.map(|fd| fd.any().unwrap_or(true));
         if ended {
-            self.commands.reap(&mut self.outbox, |_| {});
+            self.commands.reap(&mut self.outbox, |_| {}, || false);
         }
         self.commands.hand_on(&mut self.outbox);
         if !control {

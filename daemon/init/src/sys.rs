@@ -103,16 +103,30 @@ pub(crate) fn reset_signal_dispositions() {
 /// How many signals there are, signal(7).
 const SIGNALS: c_int = 64;
 
+/// What came of reaping.
+pub(crate) enum Reaped {
+    /// A child that had ended.
+    Child(Pid, Status, Usage),
+    /// There are children, and none has ended.
+    NoneYet,
+    /// There is no child.
+    NoChild,
+}
+
 /// Reaps a child that has ended, if one has.
-pub(crate) fn reap() -> Option<(Pid, Status, Usage)> {
+pub(crate) fn reap() -> Reaped {
     loop {
         let mut status = 0;
         // SAFETY: all zeroes is a valid rusage.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         // SAFETY: both pointers are to locals that live through the call.
         let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
-        if pid <= 0 {
-            return None;
+        if pid == 0 {
+            return Reaped::NoneYet;
+        }
+        if pid < 0 {
+            // Nothing waits here, so nothing is interrupted: ECHILD.
+            return Reaped::NoChild;
         }
         let status = if libc::WIFEXITED(status) {
             Status::Exited(libc::WEXITSTATUS(status))
@@ -121,7 +135,7 @@ pub(crate) fn reap() -> Option<(Pid, Status, Usage)> {
         } else {
             continue;
         };
-        return Some((Pid::from_raw(pid), status, convert(&usage)));
+        return Reaped::Child(Pid::from_raw(pid), status, convert(&usage));
     }
 }
 
@@ -185,6 +199,7 @@ pub(crate) struct Launch {
     env: Vec<*const c_char>,
     descriptors: [RawFd; 3],
     failure: RawFd,
+    open_files: [u64; 2],
 }
 
 impl Launch {
@@ -197,6 +212,7 @@ impl Launch {
         env: Vec<CString>,
         descriptors: [RawFd; 3],
         failure: RawFd,
+        open_files: u64,
     ) -> Box<Self> {
         let pointers = |strings: &[CString]| {
             strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect::<Vec<_>>()
@@ -210,6 +226,7 @@ impl Launch {
             env: env_pointers,
             descriptors,
             failure,
+            open_files: [open_files; 2],
         })
     }
 }
@@ -286,6 +303,15 @@ fn run(launch: &Launch) -> (u8, i32) {
                 return (DESCRIPTOR, errno);
             }
         }
+        // Soft and hard, as the kernel's rlimit64 has them. More than the init's own hard limit is
+        // refused, and then that one holds.
+        raw_syscall!(
+            Sysno::prlimit64,
+            0,
+            libc::RLIMIT_NOFILE,
+            launch.open_files.as_ptr(),
+            ptr::null::<u64>()
+        );
         // Marked rather than closed: the failure pipe is among them.
         raw_syscall!(Sysno::close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
         raw_syscall!(

@@ -3,15 +3,17 @@
 //! that fails ends it.
 
 use std::ffi::{CStr, CString};
+use std::fs;
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, chdir, pivot_root, setgroups, sethostname, setresgid, setresuid};
 
 use crate::landlock::{self, Rules};
-use crate::message::{Places, SetupStep};
+use crate::message::{Places, Rlimits, SetupStep};
 use crate::rootfs::{HOST_FILES, PLACES, ROOT, map_ids};
 use crate::seccomp::Filter;
 use crate::sys;
@@ -25,11 +27,13 @@ pub(crate) enum Walls<'a> {
     None {
         /// The user and group to become.
         host_id: Option<u32>,
+        rlimits: Rlimits,
     },
     /// Landlock and seccomp.
     Landlock {
         /// The user and group to become.
         host_id: Option<u32>,
+        rlimits: Rlimits,
         /// The sandbox's directory.
         directory: &'a CStr,
         /// What else may be read.
@@ -44,6 +48,7 @@ pub(crate) enum Walls<'a> {
         /// What goes to [`PLACES`]; nothing for an init that only shows that it can be.
         places: Vec<OwnedFd>,
         host_network: bool,
+        rlimits: Rlimits,
         filter: &'a Filter,
         rules: Places,
         /// What can be executed, where that is not everything.
@@ -63,23 +68,40 @@ impl Walls<'_> {
         matches!(self, Self::Full { .. })
     }
 
+    /// The most descriptors that a command's process may have.
+    pub(crate) fn open_files(&self) -> u64 {
+        match self {
+            Self::None { rlimits, .. }
+            | Self::Landlock { rlimits, .. }
+            | Self::Full { rlimits, .. } => rlimits.open_files,
+        }
+    }
+
     /// Everything but the last step.
     pub(crate) fn raise(&self) -> Result<(), Failed> {
         match self {
-            Self::None { host_id } => become_host_user(*host_id),
-            Self::Landlock { host_id, directory, readable, rules, .. } => {
+            Self::None { host_id, rlimits } => {
+                go_first()?;
                 become_host_user(*host_id)?;
+                limit(rlimits)
+            }
+            Self::Landlock { host_id, rlimits, directory, readable, rules, .. } => {
+                go_first()?;
+                become_host_user(*host_id)?;
+                limit(rlimits)?;
                 prctl::set_dumpable(false).map_err(at(SetupStep::Dumpable))?;
                 prctl::set_no_new_privs().map_err(at(SetupStep::NoNewPrivs))?;
                 restrict_on_host(directory, readable, *rules).map_err(at(SetupStep::Landlock))
             }
-            Self::Full { outside, places, host_network, rules, executable, .. } => {
+            Self::Full { outside, places, host_network, rlimits, rules, executable, .. } => {
                 become_sandbox_user(*outside)?;
-                move_into_root(places, *host_network, *rules)?;
+                go_first()?;
+                move_into_root(places, *host_network, rlimits.shm_bytes, *rules)?;
                 if !host_network {
                     sys::loopback_up().map_err(at(SetupStep::Loopback))?;
                 }
                 sethostname("sandbox").map_err(at(SetupStep::Hostname))?;
+                limit(rlimits)?;
                 sys::drop_bounding_set().map_err(at(SetupStep::Capabilities))?;
                 sys::lock_securebits().map_err(at(SetupStep::Capabilities))?;
                 sys::drop_capabilities().map_err(at(SetupStep::Capabilities))?;
@@ -124,7 +146,37 @@ fn become_sandbox_user(outside: (u32, u32)) -> Result<(), Failed> {
         .map_err(at(SetupStep::Identity))
 }
 
-fn move_into_root(places: &[OwnedFd], host_network: bool, rules: Places) -> Result<(), Failed> {
+/// Where memory runs out, whatever runs in a sandbox goes before anything else of this machine. A
+/// process may make itself worse by itself, while its own /proc files are its own.
+fn go_first() -> Result<(), Failed> {
+    fs::write("/proc/self/oom_score_adj", "1000")
+        .map_err(|e| (SetupStep::OomScore, e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))
+}
+
+/// Limits of this process that what it starts inherits. The number of descriptors is a command's
+/// alone: what an init passes on is refused where its own limit is below what its user has queued.
+fn limit(rlimits: &Rlimits) -> Result<(), Failed> {
+    let set = |resource, value: u64| {
+        // What this process itself was limited to is not its to raise.
+        let (_, hard) = getrlimit(resource).map_err(at(SetupStep::Rlimits))?;
+        let value = value.min(hard);
+        setrlimit(resource, value, value).map_err(at(SetupStep::Rlimits))
+    };
+    // Not 0, which does not stop a core_pattern that is a pipe (core(5)).
+    set(Resource::RLIMIT_CORE, 1)?;
+    set(Resource::RLIMIT_FSIZE, rlimits.file_bytes)?;
+    match rlimits.processes {
+        Some(processes) => set(Resource::RLIMIT_NPROC, processes),
+        None => Ok(()),
+    }
+}
+
+fn move_into_root(
+    places: &[OwnedFd],
+    host_network: bool,
+    shm_bytes: u64,
+    rules: Places,
+) -> Result<(), Failed> {
     let none = None::<&CStr>;
     mount(Some(ROOT), ROOT, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
         .and_then(|()| chdir(ROOT))
@@ -153,7 +205,8 @@ fn move_into_root(places: &[OwnedFd], host_network: bool, rules: Places) -> Resu
     )
     .map_err(at(SetupStep::Devpts))?;
     let shm = if rules.no_exec { inert } else { safe };
-    mount(Some(c"shm"), c"dev/shm", Some(c"tmpfs"), shm, Some(c"mode=1777,size=64m"))
+    let options = format!("mode=1777,size={shm_bytes}");
+    mount(Some("shm"), "dev/shm", Some("tmpfs"), shm, Some(options.as_str()))
         .map_err(at(SetupStep::Shm))?;
     if host_network {
         for (file, target) in HOST_FILES {

@@ -18,7 +18,7 @@ use crate::ground::{Forked, Kit};
 use crate::init::{self, CONTROL};
 use crate::message::{FromZygote, InitSpec, SpawnStep, Status, ToZygote};
 use crate::probe;
-use crate::sys;
+use crate::sys::{self, Reaped};
 use crate::transport::{self, TransportError};
 
 /// The daemon's hold on its zygote.
@@ -198,7 +198,7 @@ impl State {
     /// An init that was killed leaves its commands to the zygote: they end with their sandbox.
     fn reap(&mut self) -> Result<(), Over> {
         let mut orphans = !self.uncleared.is_empty();
-        while let Some((pid, status, _)) = sys::reap() {
+        while let Reaped::Child(pid, status, _) = sys::reap() {
             if self.inits.remove(&pid) {
                 // One that ends by itself leaves nothing.
                 orphans |= status != Status::Exited(0);

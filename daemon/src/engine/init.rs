@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ const CLEAR_PATIENCE: Duration = Duration::from_secs(10);
 /// How an exec ended, as its init tells it.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    /// The command ended.
+    /// The command ended. What it wrote that is not in its output is in the pipes.
     Ended(Status, Usage, Output, Option<Pipes>),
     /// The command was not started.
     Failed(ExecStep, i32),
@@ -77,6 +78,8 @@ struct Link {
     socket: AsyncFd<OwnedFd>,
     pidfd: OwnedFd,
     execs: Mutex<Execs>,
+    /// Whether nothing runs in the sandbox that takes longer or was left behind.
+    quiet: AtomicBool,
     state: state::Sender<State>,
 }
 
@@ -102,7 +105,8 @@ impl Init {
             .map_err(|e| EngineError::os("wait for an init", e))?;
         let state = state::Sender::new(State::Starting);
         let mut seen = state.subscribe();
-        let link = Arc::new(Link { socket, pidfd, execs: Mutex::default(), state });
+        let link =
+            Arc::new(Link { socket, pidfd, execs: Mutex::default(), quiet: true.into(), state });
         tokio::spawn(Arc::clone(&link).listen());
         let init = Arc::new(Self { link, pid, cleared });
         let settled = seen.wait_for(|s| !matches!(s, State::Starting));
@@ -129,6 +133,11 @@ impl Init {
     /// Whether it can still take commands.
     pub fn is_alive(&self) -> bool {
         matches!(*self.link.state.borrow(), State::Ready)
+    }
+
+    /// Whether nothing runs in its sandbox, as far as it has told: a quick command is never told of.
+    pub fn is_quiet(&self) -> bool {
+        self.link.quiet.load(Ordering::SeqCst)
     }
 
     /// Starts a command. Its input comes along where it has any. [`EngineError::InitGone`]
@@ -262,13 +271,18 @@ impl Link {
                     self.settle(id, Ending::Failed(step, errno));
                 }
                 FromInit::Slow { id } => {
+                    self.quiet.store(false, Ordering::SeqCst);
                     let slow = self.lock().waiting.get_mut(&id).and_then(|w| w.slow.take());
                     if let (Some(slow), Some(pipes)) = (slow, pipes) {
                         // Whoever waited may have given up; the command's next write then ends it.
                         let _ = slow.send(pipes);
                     }
                 }
-                FromInit::Ended { id, status, usage, output } => {
+                FromInit::Quiet => self.quiet.store(true, Ordering::SeqCst),
+                FromInit::Ended { id, status, usage, output, left } => {
+                    if left {
+                        self.quiet.store(false, Ordering::SeqCst);
+                    }
                     self.settle(id, Ending::Ended(status, usage, output, pipes));
                 }
             }

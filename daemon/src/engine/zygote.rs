@@ -139,6 +139,11 @@ impl Engine {
         }
     }
 
+    /// The zygote's process id.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Waits until the zygote is gone, which no sandbox survives.
     pub async fn gone(&self) {
         // The sender lives as long as `self`, so there is always an answer.

@@ -20,6 +20,7 @@ use super::supervise::{self, End, Finished, Terms};
 use crate::daemon::{Daemon, joined};
 use crate::engine::{EngineError, errno_text};
 use crate::error::CallError;
+use crate::limits::Stop;
 use crate::policy::{
     CommandRequest, Inside, PathUse, Refusal, RootNames, Shown, View, check_words, decide,
 };
@@ -58,6 +59,8 @@ pub async fn exec(
         deadline: arrived + params.timeout_seconds.duration(),
         stdin,
         max_output: usize::try_from(params.max_output_bytes).unwrap_or(usize::MAX),
+        stop_after: daemon.policy.max_output(),
+        keep_free: daemon.policy.keep_free(),
     };
     let place = decide(params.workdir.as_bytes(), PathUse::Directory, &names(daemon, &sandbox)?)
         .map_err(|error| CallError::Invalid(format!("workdir {error}")))?;
@@ -219,6 +222,23 @@ impl Answer {
             End::Own(Status::Exited(code)) => {
                 Outcome { exit_code: code, cause: Cause::Exited, stderr: None, hint: None }
             }
+            // Of a single file, the kernel keeps to the limit of storage itself (getrlimit(2)).
+            End::Own(Status::Signaled(libc::SIGXFSZ)) => limited(
+                "a file of it grew beyond the sandbox's storage limit: ephemeralStorageLimit",
+            ),
+            End::OutOfMemory(status) => Outcome {
+                exit_code: match status {
+                    Status::Exited(code) => code,
+                    Status::Signaled(signal) => 128 + signal,
+                },
+                cause: Cause::Oom,
+                stderr: None,
+                hint: Some(format!("the sandbox ran out of memory: {MEMORY_HINT}")),
+            },
+            End::TooMuchOutput => limited(
+                "it printed more than the policy's setting \"max_output\" lets a command print",
+            ),
+            End::Stopped(why) => stopped(why),
             End::Own(Status::Signaled(signal)) => {
                 let hint = nix::sys::signal::Signal::try_from(signal).ok();
                 let hint = hint.map(|signal| format!("{signal} ended it"));
@@ -309,6 +329,40 @@ fn whole_characters(bytes: &[u8]) -> &[u8] {
     bytes
 }
 
+const MEMORY_HINT: &str = "memoryLimit at sandbox.create (noxctl create --mem) gives it more";
+
+fn limited(hint: &str) -> Outcome {
+    Outcome { exit_code: 137, cause: Cause::Limit, stderr: None, hint: Some(hint.to_owned()) }
+}
+
+/// What it means that everything in the sandbox was stopped.
+fn stopped(why: Stop) -> Outcome {
+    match why {
+        Stop::Memory => Outcome {
+            exit_code: 137,
+            cause: Cause::Oom,
+            stderr: None,
+            hint: Some(format!("the sandbox used more memory than it may: {MEMORY_HINT}")),
+        },
+        Stop::Processes => limited(
+            "the sandbox had as many processes as it may, and all of them were stopped: pidsLimit at \
+             sandbox.create (noxctl create --pids) gives it more",
+        ),
+        Stop::Storage => limited(
+            "the sandbox's files took up more than they may, and its processes were stopped: remove \
+             some, or give it more with ephemeralStorageLimit (noxctl create --storage)",
+        ),
+        Stop::Inodes => limited(
+            "the sandbox had more files than it may, and its processes were stopped: remove some; the \
+             policy's setting \"default_inodes\" gives more",
+        ),
+        Stop::DiskFull => limited(
+            "the disk that sandboxes are on is nearly full, and what wrote to it was stopped: free some \
+             of it; the policy's setting \"keep_free\" says how much stays free",
+        ),
+    }
+}
+
 /// What it means that a command could not be started.
 fn not_started(
     step: ExecStep,
@@ -335,6 +389,13 @@ fn not_started(
             cause: Cause::NotExecutable,
             stderr: Some(format!("Cannot execute {name}: {}\n", errno_text(errno))),
             hint: execute_hint(errno),
+        }),
+        // fork(2): the sandbox has as many processes as it may.
+        (ExecStep::Clone | ExecStep::Supervisor, libc::EAGAIN) => Ok(Outcome {
+            exit_code: 126,
+            cause: Cause::Limit,
+            stderr: Some(format!("Cannot execute {name}: {}\n", errno_text(errno))),
+            ..stopped(Stop::Processes)
         }),
         (ExecStep::Workdir, _) => Err(CallError::Invalid(format!(
             "cannot run in the working directory: {}",

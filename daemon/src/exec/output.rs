@@ -1,9 +1,12 @@
 //! Reading what a command writes, without ever keeping more than was asked for.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
+use tokio::sync::Notify;
 
 /// The beginning of a stream, and how much there was.
 #[derive(Debug, Default)]
@@ -14,15 +17,43 @@ pub struct Captured {
     pub total: u64,
     limit: usize,
     chunk: Vec<u8>,
+    budget: Option<Arc<Budget>>,
+}
+
+/// How much a command may print on both of its streams.
+#[derive(Debug)]
+pub(super) struct Budget {
+    left: AtomicU64,
+    exceeded: Notify,
+}
+
+impl Budget {
+    /// So many bytes.
+    pub(super) fn new(bytes: u64) -> Arc<Self> {
+        Arc::new(Self { left: AtomicU64::new(bytes), exceeded: Notify::new() })
+    }
+
+    /// Waits until more was printed.
+    pub(super) async fn exceeded(&self) {
+        self.exceeded.notified().await;
+    }
+
+    fn take(&self, bytes: u64) {
+        if self.left.fetch_sub(bytes.min(self.left.load(Ordering::Relaxed)), Ordering::Relaxed)
+            < bytes
+        {
+            self.exceeded.notify_one();
+        }
+    }
 }
 
 /// Read at once, in bytes: what a pipe holds by default (pipe(7)).
 const CHUNK_BYTES: usize = 64 * 1024;
 
 impl Captured {
-    /// Keeps at most `limit` bytes.
-    pub fn new(limit: usize) -> Self {
-        Self { limit, ..Self::default() }
+    /// Keeps at most `limit` bytes, of a command that may print so many.
+    pub(super) fn new(limit: usize, budget: Option<&Arc<Budget>>) -> Self {
+        Self { limit, budget: budget.cloned(), ..Self::default() }
     }
 
     /// Whether what is kept is not all there was.
@@ -55,6 +86,9 @@ impl Captured {
         let room = self.limit - self.kept.len();
         self.kept.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
         self.total += bytes.len() as u64;
+        if let Some(budget) = &self.budget {
+            budget.take(bytes.len() as u64);
+        }
     }
 
     /// Gives back the room that reading took; what was kept stays.
@@ -71,5 +105,5 @@ pub(super) async fn feed(mut stdin: pipe::Sender, bytes: Vec<u8>) {
 
 /// Reads a stream to its end and keeps nothing.
 pub(super) async fn discard(mut pipe: pipe::Receiver) {
-    Captured::new(0).fill(&mut pipe).await;
+    Captured::new(0, None).fill(&mut pipe).await;
 }

@@ -19,12 +19,14 @@ use nix::libc::SIGKILL;
 use noxrunner_init::message::{ExecId, ExecStep, Status, Usage};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::output::{Captured, discard, feed};
+use super::output::{Budget, Captured, discard, feed};
 use super::pipes::{self, receiver};
 use crate::engine::init::{Course, Ending, PATIENCE, Pipes};
 use crate::engine::{Engine, EngineError, Init};
+use crate::limits::{self, Stop};
 use crate::sandbox::Sandbox;
 use crate::sandbox::plan::ExecSpec;
 
@@ -40,6 +42,10 @@ pub struct Terms {
     pub stdin: Option<Vec<u8>>,
     /// Most bytes kept of each output stream.
     pub max_output: usize,
+    /// Most bytes that it may print on both, where that is limited.
+    pub stop_after: Option<u64>,
+    /// Bytes that it leaves free on the disk.
+    pub keep_free: u64,
 }
 
 /// How a command's life ended.
@@ -51,6 +57,12 @@ pub enum End {
     Timeout,
     /// It was never started: the step, and why, as errno(3) numbers it.
     NotStarted(ExecStep, i32),
+    /// The kernel killed something of it for want of memory.
+    OutOfMemory(Status),
+    /// It printed more than the policy lets it.
+    TooMuchOutput,
+    /// Everything in the sandbox was stopped for what it used.
+    Stopped(Stop),
     /// The sandbox ended around it.
     SandboxGone,
 }
@@ -109,13 +121,13 @@ async fn launch(
 
 async fn run<T>(
     engine: &Engine,
-    sandbox: &Sandbox,
+    sandbox: &Arc<Sandbox>,
     spec: ExecSpec,
     terms: Terms,
     client: &mut oneshot::Sender<T>,
 ) -> Result<Finished, EngineError> {
     let started = Instant::now();
-    let Terms { deadline, stdin, max_output } = terms;
+    let Terms { deadline, stdin, max_output, stop_after, keep_free } = terms;
     let (input, theirs) = match stdin {
         Some(bytes) => {
             let (ours, theirs) = pipes::input(sandbox.host_uid())?;
@@ -132,7 +144,9 @@ async fn run<T>(
     };
     // The command has its own by now.
     drop(theirs);
-    let (mut stdout, mut stderr) = (Captured::new(max_output), Captured::new(max_output));
+    let budget = stop_after.map(Budget::new);
+    let captured = || Captured::new(max_output, budget.as_ref());
+    let (mut stdout, mut stderr) = (captured(), captured());
     let Some((init, Course { id, slow, mut ended })) = launched else {
         let (usage, duration) = (Usage::default(), started.elapsed());
         return Ok(Finished { end: End::Timeout, stdout, stderr, usage, duration });
@@ -140,17 +154,21 @@ async fn run<T>(
 
     // Pipes come only from a command that takes longer; what a quick one wrote comes with its end.
     let mut pipes = None;
-    let (ending, timed_out, duration) = {
-        let reading = read(slow, &mut pipes, &mut stdout, &mut stderr);
+    let (ending, cut, duration) = {
+        let reading = async {
+            let Ok(slow) = slow.await else { return Ok(()) };
+            limits::watch::start(sandbox, &init, keep_free);
+            read(slow, &mut pipes, &mut stdout, &mut stderr).await
+        };
         let writing = async {
             if let Some((pipe, bytes)) = input {
                 feed(pipe, bytes).await;
             }
         };
-        let watched = watch(&init, id, &mut ended, client, deadline);
+        let watched = watch(&init, id, &mut ended, client, deadline, budget.as_deref());
         tokio::pin!(reading, writing, watched);
         let (mut drained, mut fed) = (false, false);
-        let (ending, timed_out) = loop {
+        let (ending, cut) = loop {
             tokio::select! {
                 biased;
                 outcome = &mut watched => break outcome,
@@ -163,13 +181,14 @@ async fn run<T>(
             // At once, where there was never a pipe.
             timeout(DRAIN, reading).await.unwrap_or(Ok(()))?;
         }
-        (ending, timed_out, duration)
+        (ending, cut, duration)
     };
-    let (end, usage) = match ending {
-        None if timed_out => (End::Timeout, Usage::default()),
-        None => (End::SandboxGone, Usage::default()),
-        Some(Ending::Failed(step, errno)) => (End::NotStarted(step, errno), Usage::default()),
-        Some(Ending::Ended(status, usage, output, rest)) => {
+    let (mut end, mut usage) = (End::SandboxGone, Usage::default());
+    match ending {
+        None => {}
+        Some(Ending::Failed(step, errno)) => end = End::NotStarted(step, errno),
+        Some(Ending::Ended(status, used, output, rest)) => {
+            (end, usage) = (End::Own(status), used);
             stdout.add(&output.stdout);
             stderr.add(&output.stderr);
             if let Some([out, err]) = rest {
@@ -179,9 +198,23 @@ async fn run<T>(
                     pipes = None;
                 }
             }
-            (if timed_out { End::Timeout } else { End::Own(status) }, usage)
+            if !init.is_quiet() {
+                limits::watch::start(sandbox, &init, keep_free);
+            }
+            // Something of it, which may not be the process that was waited for.
+            if status != Status::Exited(0) && out_of_memory(sandbox).await {
+                end = End::OutOfMemory(status);
+            }
         }
-    };
+    }
+    if let Some(why) = sandbox.confines.why_stopped(init.pid()) {
+        end = End::Stopped(why);
+    }
+    match cut {
+        Cut::Never | Cut::HungUp => {}
+        Cut::Deadline => end = End::Timeout,
+        Cut::Output => end = End::TooMuchOutput,
+    }
     if let Some((out, err)) = pipes {
         leave(out, err);
     }
@@ -195,12 +228,11 @@ type Streams = (pipe::Receiver, pipe::Receiver);
 
 /// Reads what a command that takes longer writes, to the end of file of both. The pipes stay in `open` until then.
 async fn read(
-    slow: oneshot::Receiver<Pipes>,
+    [out, err]: Pipes,
     open: &mut Option<Streams>,
     stdout: &mut Captured,
     stderr: &mut Captured,
 ) -> Result<(), EngineError> {
-    let Ok([out, err]) = slow.await else { return Ok(()) };
     let (out, err) = open.insert((receiver(out)?, receiver(err)?));
     tokio::join!(stdout.fill(out), stderr.fill(err));
     *open = None;
@@ -213,21 +245,47 @@ fn leave(out: pipe::Receiver, err: pipe::Receiver) {
     tokio::spawn(async move { tokio::join!(discard(out), discard(err)) });
 }
 
-/// Waits for a command's end, and brings it about when its time is over or its
-/// client gone. The flag says that its time was over.
+/// Why a command was not left to its own end.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    Never,
+    Deadline,
+    HungUp,
+    Output,
+}
+
+/// Waits for a command's end, and brings it about when its time is over, its
+/// client gone, or too much printed.
 async fn watch<T>(
     init: &Init,
     id: ExecId,
     ended: &mut oneshot::Receiver<Ending>,
     client: &mut oneshot::Sender<T>,
     deadline: Instant,
-) -> (Option<Ending>, bool) {
-    let timed_out = tokio::select! {
-        ending = &mut *ended => return (ending.ok(), false),
-        () = sleep_until(deadline) => true,
-        () = client.closed() => false,
+    budget: Option<&Budget>,
+) -> (Option<Ending>, Cut) {
+    let exceeded = async {
+        match budget {
+            Some(budget) => budget.exceeded().await,
+            None => std::future::pending().await,
+        }
     };
-    (kill(init, id, ended).await, timed_out)
+    let cut = tokio::select! {
+        ending = &mut *ended => return (ending.ok(), Cut::Never),
+        () = sleep_until(deadline) => Cut::Deadline,
+        () = client.closed() => Cut::HungUp,
+        () = exceeded => Cut::Output,
+    };
+    (kill(init, id, ended).await, cut)
+}
+
+/// Whether the kernel has killed something in the sandbox for want of memory. Reads a file of a control group.
+async fn out_of_memory(sandbox: &Arc<Sandbox>) -> bool {
+    if !sandbox.confines.enforcers().limits_memory() {
+        return false;
+    }
+    let confines = Arc::clone(&sandbox.confines);
+    spawn_blocking(move || confines.ran_out_of_memory()).await.unwrap_or(false)
 }
 
 /// Kills a command, and its whole sandbox where its init does not answer in time.

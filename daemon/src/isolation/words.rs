@@ -134,11 +134,6 @@ pub fn not_prepared(tier: Tier, failure: &PrepareFailure, facts: &HostFacts) -> 
 
 /// What a tier does not hold by its nature.
 pub fn not_held(tier: Tier, findings: &Findings) -> Vec<MissingFeature> {
-    let limits = entry(
-        "limits",
-        "nothing limits the memory, processors, processes or storage of commands",
-        "nothing in this version",
-    );
     let stronger = "the tier full holds it";
     let mut entries = match tier {
         Tier::Full => Vec::new(),
@@ -187,6 +182,5 @@ pub fn not_held(tier: Tier, findings: &Findings) -> Vec<MissingFeature> {
             "use Linux 6.12 or later, or the tier full",
         ));
     }
-    entries.push(limits);
     entries
 }

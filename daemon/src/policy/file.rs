@@ -12,7 +12,14 @@
 //! network_allowed = ["none"]     # networks that a sandbox may ask for
 //! network_default = "none"       # the one for who does not ask
 //! max_upload = "8Gi"             # bytes that one archive may unpack to
-//! keep_free = "512Mi"            # bytes that an upload leaves free on the disk
+//! keep_free = "512Mi"            # bytes that uploads and commands leave free on the disk
+//! default_memory = "4Gi"         # limits of a sandbox that asks for none
+//! default_cpu = "1500m"
+//! default_pids = "1024"
+//! default_storage = "10Gi"
+//! default_inodes = "1M"
+//! default_open_files = "4096"
+//! max_output = "1Gi"             # bytes that a command may print before it is stopped
 //! ```
 
 mod problem;
@@ -28,6 +35,8 @@ use toml::{Table, Value};
 
 use super::rules::Rule;
 use super::{CommandList, Policy};
+use crate::limits::Defaults;
+use crate::limits::bounds::{LEAST_CPU_MILLIS, LEAST_MEMORY, LEAST_OPEN_FILES, LEAST_PIDS};
 pub use problem::{PolicyFileError, PolicyFileProblem};
 
 /// Largest policy file, in bytes.
@@ -45,7 +54,14 @@ const NETWORK_ALLOWED: &str = "network_allowed";
 const NETWORK_DEFAULT: &str = "network_default";
 const MAX_UPLOAD: &str = "max_upload";
 const KEEP_FREE: &str = "keep_free";
-const KEYS: [&str; 12] = [
+const DEFAULT_MEMORY: &str = "default_memory";
+const DEFAULT_CPU: &str = "default_cpu";
+const DEFAULT_PIDS: &str = "default_pids";
+const DEFAULT_STORAGE: &str = "default_storage";
+const DEFAULT_INODES: &str = "default_inodes";
+const DEFAULT_OPEN_FILES: &str = "default_open_files";
+const MAX_OUTPUT: &str = "max_output";
+const KEYS: [&str; 19] = [
     COMMANDS,
     BLOCK,
     ALSO_BLOCK,
@@ -58,6 +74,13 @@ const KEYS: [&str; 12] = [
     NETWORK_DEFAULT,
     MAX_UPLOAD,
     KEEP_FREE,
+    DEFAULT_MEMORY,
+    DEFAULT_CPU,
+    DEFAULT_PIDS,
+    DEFAULT_STORAGE,
+    DEFAULT_INODES,
+    DEFAULT_OPEN_FILES,
+    MAX_OUTPUT,
 ];
 
 impl Policy {
@@ -139,6 +162,8 @@ pub(super) fn parse(text: &str, is_root: bool) -> Result<Policy, PolicyFileProbl
         network_default,
         max_upload: bytes(&table, MAX_UPLOAD)?.unwrap_or(super::MAX_UPLOAD),
         keep_free: bytes(&table, KEEP_FREE)?.unwrap_or(super::KEEP_FREE),
+        defaults: defaults(&table)?,
+        max_output: bytes(&table, MAX_OUTPUT)?,
     })
 }
 
@@ -193,17 +218,50 @@ fn network(key: &'static str, word: &str) -> Result<Network, PolicyFileProblem> 
     }
 }
 
-/// An amount of bytes, as Kubernetes writes them.
+/// The limits of who asks for none: those that the file has, and the built-in ones.
+fn defaults(table: &Table) -> Result<Defaults, PolicyFileProblem> {
+    let built_in = Defaults::built_in();
+    let or = |key, built_in| Ok::<_, PolicyFileProblem>(bytes(table, key)?.unwrap_or(built_in));
+    let cpu = quantity(table, DEFAULT_CPU)?;
+    let cpu = cpu.map_or(built_in.cpu_millis, |q| u64::try_from(q.milli()).unwrap_or(u64::MAX));
+    let given = Defaults {
+        memory: or(DEFAULT_MEMORY, built_in.memory)?,
+        cpu_millis: cpu,
+        pids: or(DEFAULT_PIDS, built_in.pids)?,
+        storage: or(DEFAULT_STORAGE, built_in.storage)?,
+        inodes: or(DEFAULT_INODES, built_in.inodes)?,
+        open_files: or(DEFAULT_OPEN_FILES, built_in.open_files)?,
+    };
+    let least = [
+        (DEFAULT_MEMORY, given.memory, LEAST_MEMORY),
+        (DEFAULT_CPU, given.cpu_millis, LEAST_CPU_MILLIS),
+        (DEFAULT_PIDS, given.pids, u64::from(LEAST_PIDS)),
+        (DEFAULT_OPEN_FILES, given.open_files, LEAST_OPEN_FILES),
+    ];
+    match least.into_iter().find(|(_, given, least)| given < least) {
+        Some((key, _, least)) => {
+            let unit = if key == DEFAULT_CPU { "m" } else { "" };
+            Err(PolicyFileProblem::TooSmall { key, least: format!("{least}{unit}") })
+        }
+        None => Ok(given),
+    }
+}
+
+/// An amount of bytes, or of anything that is counted, as Kubernetes writes them.
 fn bytes(table: &Table, key: &'static str) -> Result<Option<u64>, PolicyFileProblem> {
+    let quantity = quantity(table, key)?;
+    Ok(quantity.map(|quantity| u64::try_from(quantity.units()).unwrap_or(u64::MAX)))
+}
+
+fn quantity(table: &Table, key: &'static str) -> Result<Option<Quantity>, PolicyFileProblem> {
     let Some(value) = table.get(key) else { return Ok(None) };
     let text = value.as_str().ok_or(PolicyFileProblem::WrongType {
         key,
         want: "a quantity in quotes, as in \"8Gi\"",
         found: value.type_str(),
     })?;
-    let quantity: Quantity =
-        text.parse().map_err(|why| PolicyFileProblem::BadQuantity { key, why })?;
-    Ok(Some(u64::try_from(quantity.units()).unwrap_or(u64::MAX)))
+    let quantity = text.parse().map_err(|why| PolicyFileProblem::BadQuantity { key, why })?;
+    Ok(Some(quantity))
 }
 
 const SCOPES: [(&str, CommandScope); 2] =

@@ -32,10 +32,11 @@ use std::path::PathBuf;
 
 use noxrunner_init::message::Places;
 use noxrunner_protocol::types::{
-    CommandScope, DeleteScope, ExecScope, ListMode, Network, PolicyInfo, SettingGap,
+    CommandScope, DefaultLimits, DeleteScope, ExecScope, ListMode, Network, PolicyInfo, SettingGap,
 };
 
 use crate::files::archive::Limits;
+use crate::limits::Defaults;
 
 pub use approve::{Approved, CommandRequest, Refusal, check_env, check_path, check_words};
 pub use check::check;
@@ -71,6 +72,10 @@ pub struct Policy {
     max_upload: u64,
     /// In bytes.
     keep_free: u64,
+    /// The limits of sandboxes that ask for none.
+    defaults: Defaults,
+    /// Bytes that a command may print before it is stopped.
+    max_output: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +103,8 @@ impl Policy {
             network_default: Network::None,
             max_upload: MAX_UPLOAD,
             keep_free: KEEP_FREE,
+            defaults: Defaults::built_in(),
+            max_output: None,
         }
     }
 
@@ -126,6 +133,21 @@ impl Policy {
     /// What an uploaded archive may bring.
     pub fn upload_limits(&self) -> Limits {
         Limits { bytes: self.max_upload, members: MAX_MEMBERS, keep_free: self.keep_free }
+    }
+
+    /// Bytes to leave free on the file system of the sandboxes.
+    pub fn keep_free(&self) -> u64 {
+        self.keep_free
+    }
+
+    /// The limits of sandboxes that ask for none.
+    pub fn defaults(&self) -> Defaults {
+        self.defaults
+    }
+
+    /// Bytes that a command may print before it is stopped, where that is limited.
+    pub fn max_output(&self) -> Option<u64> {
+        self.max_output
     }
 
     /// What no command may run however it is reached, where the policy reaches so far.
@@ -171,6 +193,15 @@ impl Policy {
             network_default: self.network_default,
             max_upload_bytes: self.max_upload,
             keep_free_bytes: self.keep_free,
+            default_limits: DefaultLimits {
+                memory_bytes: self.defaults.memory,
+                cpu_millis: self.defaults.cpu_millis,
+                pids: self.defaults.pids,
+                storage_bytes: self.defaults.storage,
+                inodes: self.defaults.inodes,
+                open_files: self.defaults.open_files,
+            },
+            max_output_bytes: self.max_output,
             not_enforced: self.not_enforced(means),
         }
     }

@@ -150,7 +150,9 @@ pub fn sweep(base: &Base<'_>, now: Moment, rule: Rule) -> io::Result<Sweep> {
                 }
                 let settings = manifest.settings(now);
                 let created_at = manifest.created_at();
-                sweep.adopted.push(Sandbox::new(manifest.key(), dir, created_at, settings));
+                let key = manifest.key();
+                let sandbox = Sandbox::new(key, dir, created_at, settings, base.limits);
+                sweep.adopted.push(sandbox);
             }
             (Verdict::Remove(why), _, Some(dir)) => sweep.doomed.push((dir, why)),
             (Verdict::Leave { report, due_in }, ..) => {

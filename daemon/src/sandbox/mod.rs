@@ -27,14 +27,16 @@ use std::time::{Duration, SystemTime};
 use noxrunner_init::message::InitSpec;
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::ids::TtlSeconds;
-use noxrunner_protocol::types::{
-    CreateParams, EnforcedBy, LimitName, LimitStatus, Limits, Network, Usage,
-};
+use noxrunner_protocol::types::{CreateParams, LimitName, Network, Usage};
 
+use crate::cgroup::CgroupError;
 use crate::clock::Moment;
 use crate::engine::{Engine, EngineError, Init};
+use crate::limits::{self, Bounds, Confines, Limiting};
 use crate::tree;
 use crate::uids::Uids;
+use tokio::task::{JoinError, spawn_blocking};
+
 use dir::SandboxDir;
 use gate::Gate;
 use manifest::Manifest;
@@ -59,6 +61,8 @@ pub struct Sandbox {
     pub created_at: SystemTime,
     /// The way into its files, for everything but its commands.
     pub gate: Gate,
+    /// What it may use.
+    pub confines: Arc<Confines>,
     settings: Mutex<Settings>,
     // Started by the first command that needs it where the sandbox was adopted.
     init: tokio::sync::Mutex<InitSlot>,
@@ -140,23 +144,21 @@ impl Settings {
         self.deadline = now.boot + self.ttl.duration();
         self.expires_at = now.wall + self.ttl.duration();
     }
-
-    /// The limits as the wire shows them. Nothing enforces one yet.
-    pub fn limits(&self) -> Limits {
-        let status = |name| LimitStatus {
-            value: self.limits.get(&name).cloned(),
-            enforced_by: EnforcedBy::None,
-        };
-        let names =
-            [LimitName::Cpu, LimitName::Memory, LimitName::EphemeralStorage, LimitName::Pids];
-        names.into_iter().map(|name| (name, status(name))).collect()
-    }
 }
 
 impl Sandbox {
     /// A sandbox in a directory that is there.
-    pub fn new(key: Key, dir: SandboxDir, created_at: SystemTime, settings: Settings) -> Self {
+    pub fn new(
+        key: Key,
+        dir: SandboxDir,
+        created_at: SystemTime,
+        settings: Settings,
+        limits: &Limiting,
+    ) -> Self {
+        let bounds = Bounds::of(&settings.limits, &limits.defaults);
+        let confines = Arc::new(Confines::new(Arc::clone(&limits.enforcers), bounds));
         Self {
+            confines,
             key,
             dir,
             created_at,
@@ -230,7 +232,20 @@ impl Sandbox {
         if let Some(dead) = slot.init.take() {
             dead.cleared().await;
         }
-        let init = engine.spawn_init(self.spec()?).await?;
+        let (confines, spec) = (Arc::clone(&self.confines), self.spec()?);
+        let prepared = spawn_blocking(move || confines.prepare());
+        let (init, prepared) = tokio::join!(engine.spawn_init(spec), prepared);
+        let init = init?;
+        let (confines, pid) = (Arc::clone(&self.confines), init.pid());
+        let held = async {
+            flatten(prepared)?;
+            // Before its first command, whose processes follow it.
+            flatten(spawn_blocking(move || confines.take_in(pid)).await)
+        };
+        if let Err(error) = held.await {
+            init.end().await;
+            return Err(error);
+        }
         slot.init = Some(Arc::clone(&init));
         Ok(init)
     }
@@ -241,6 +256,7 @@ impl Sandbox {
             directory: directory.map_err(|e| EngineError::os("name the sandbox's directory", e))?,
             host_id: self.host_uid(),
             host_network: self.lock().network == Network::Host,
+            rlimits: self.confines.rlimits(),
         })
     }
 
@@ -259,9 +275,14 @@ impl Sandbox {
                 slot.ended = true;
                 slot.init.take()
             };
+            let confines = Arc::clone(&self.confines);
+            // With a quota of processor time even dying takes its time.
+            let _ = spawn_blocking(move || confines.let_go()).await;
             if let Some(init) = init {
                 init.end().await;
             }
+            let confines = Arc::clone(&self.confines);
+            let _ = spawn_blocking(move || confines.give_up()).await;
         };
         tokio::join!(end_init, self.gate.close());
     }
@@ -289,25 +310,24 @@ impl Sandbox {
         });
         let mut usage =
             Usage { disk_bytes: disk.disk_bytes, inodes: disk.inodes, ..Usage::default() };
-        for pid in init.into_iter().flat_map(processes) {
-            usage.processes += 1;
-            usage.memory_bytes += resident_bytes(pid);
+        if let Some(init) = init {
+            (usage.processes, usage.memory_bytes) = limits::usage_below(init);
+        }
+        // What the kernel counts, files in memory and what is shared once among it.
+        if let Some(bytes) = self.confines.usage().and_then(|counted| counted.memory_bytes) {
+            usage.memory_bytes = bytes;
         }
         usage
     }
 }
 
-fn processes(init: i32) -> impl Iterator<Item = i32> {
-    let own = nix::unistd::Pid::from_raw(init);
-    noxrunner_init::trees([own]).into_iter().filter(move |pid| *pid != own).map(|p| p.as_raw())
-}
-
-/// Resident memory of a process, in bytes; 0 where it is gone. From proc_pid_statm(5).
-fn resident_bytes(pid: i32) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
-    pages * page.and_then(|n| u64::try_from(n).ok()).unwrap_or(4096)
+/// What a task of our own came to.
+fn flatten(outcome: Result<Result<(), CgroupError>, JoinError>) -> Result<(), EngineError> {
+    match outcome {
+        Ok(done) => done.map_err(|error| EngineError::os("limit the sandbox", error)),
+        // Only while the runtime ends.
+        Err(_) => Err(EngineError::SandboxEnded),
+    }
 }
 
 /// A command that counts as running.
@@ -331,4 +351,6 @@ pub struct Base<'a> {
     pub uids: Option<&'a Uids>,
     /// Whether they come in by its path, since sandboxes have no mount tree.
     pub reachable: bool,
+    /// What they may use.
+    pub limits: &'a Limiting,
 }

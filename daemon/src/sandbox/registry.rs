@@ -306,9 +306,10 @@ impl Drop for Leaving {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{Defaults, Enforcers, Limiting};
     use crate::sandbox::Settings;
     use crate::sandbox::dir::SandboxDir;
-    use noxrunner_protocol::types::{CreateParams, Network};
+    use noxrunner_protocol::types::{CreateParams, Network, Tier};
 
     struct Fixture {
         base: tempfile::TempDir,
@@ -334,6 +335,10 @@ mod tests {
                 dir,
                 now.wall,
                 Settings::new(&params, Network::None, now),
+                &Limiting {
+                    defaults: Defaults::built_in(),
+                    enforcers: Arc::new(Enforcers::new(None, Tier::None, true)),
+                },
             ));
             place.fill(Arc::clone(&sandbox));
             sandbox

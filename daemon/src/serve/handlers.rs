@@ -9,9 +9,9 @@ use noxrunner_protocol::method::{
 };
 use noxrunner_protocol::openrpc;
 use noxrunner_protocol::types::{
-    CreateParams, CreateResult, DaemonInfo, Deleted, ExecParams, ExecResult, Health, Isolation,
-    NoParams, PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList, SandboxRef,
-    SandboxState, Shutdown, Touched,
+    CreateParams, CreateResult, DaemonInfo, Deleted, EnforcedBy, ExecParams, ExecResult, Health,
+    Isolation, LimitName, NoParams, PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo,
+    SandboxList, SandboxRef, SandboxState, Shutdown, Touched,
 };
 use tokio::task::spawn_blocking;
 
@@ -89,9 +89,13 @@ async fn create(
     }
     let (sandbox, created) = daemon.create(caller.peer.uid, params).await?;
     let settings = sandbox.settings();
-    let limited: Vec<&str> = settings.limits.keys().map(|name| name.name()).collect();
-    if !limited.is_empty() {
-        warnings.push(format!("nothing enforces these limits yet: {}", limited.join(", ")));
+    let limits = daemon.limits.enforcers.status(&sandbox.confines.bounds());
+    let nothing = |name: &&LimitName| {
+        limits.get(name).is_some_and(|limit| limit.enforced_by == EnforcedBy::None)
+    };
+    let loose: Vec<&str> = settings.limits.keys().filter(nothing).map(|name| name.name()).collect();
+    if !loose.is_empty() {
+        warnings.push(format!("nothing enforces these limits here: {}", loose.join(", ")));
     }
     Ok(CreateResult {
         pod_name: pod_name(&sandbox),
@@ -99,7 +103,7 @@ async fn create(
         created,
         sandbox_dir: sandbox.dir.path().to_string_lossy().into_owned(),
         isolation: daemon.isolation.clone(),
-        limits: settings.limits(),
+        limits,
         warnings,
     })
 }
@@ -198,7 +202,7 @@ fn describe(sandbox: &Arc<Sandbox>, isolation: &Isolation) -> SandboxInfo {
         sandbox_dir: sandbox.dir.path().to_string_lossy().into_owned(),
         leased: false,
         isolation: isolation.clone(),
-        limits: settings.limits(),
+        limits: sandbox.confines.enforcers().status(&sandbox.confines.bounds()),
         image: settings.image,
         usage: sandbox.usage(),
         execs: sandbox.execs(),

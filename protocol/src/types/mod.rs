@@ -22,8 +22,8 @@ pub use file::{
 };
 pub use isolation::{Isolation, MissingFeature, Tier};
 pub use policy::{
-    CommandScope, DeleteScope, ExecScope, ListMode, PolicyCheck, PolicyCheckParams, PolicyInfo,
-    SettingGap,
+    CommandScope, DefaultLimits, DeleteScope, ExecScope, ListMode, PolicyCheck, PolicyCheckParams,
+    PolicyInfo, SettingGap,
 };
 pub use sandbox::{
     CreateParams, CreateResult, Deleted, EnforcedBy, Lease, LimitName, LimitStatus, Limits,

@@ -104,8 +104,33 @@ pub struct PolicyInfo {
     pub max_upload_bytes: u64,
     /// Bytes that an upload leaves free on the file system of the sandboxes.
     pub keep_free_bytes: u64,
+    /// The limits of sandboxes that ask for none.
+    pub default_limits: DefaultLimits,
+    /// Bytes that a command may print before it is stopped with the cause `limit`; null where it may print any.
+    pub max_output_bytes: Option<u64>,
     /// Settings that this daemon does not enforce in full.
     pub not_enforced: Vec<SettingGap>,
+}
+
+/// The limits of sandboxes that ask for none.
+///
+#[doc = concat!("```json\n", include_str!("../../golden/default_limits.json"), "```")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+pub struct DefaultLimits {
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// Processor time, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Processes and threads at once.
+    pub pids: u64,
+    /// Storage in every writable place, in bytes.
+    pub storage_bytes: u64,
+    /// Files and directories in every writable place.
+    pub inodes: u64,
+    /// Descriptors of one process.
+    pub open_files: u64,
 }
 
 /// A setting that is enforced only in part.

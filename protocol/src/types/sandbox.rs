@@ -138,8 +138,12 @@ pub enum LimitName {
     Memory,
     /// Storage in every writable place, in bytes.
     EphemeralStorage,
+    /// Files and directories in every writable place.
+    Inodes,
     /// Processes at once.
     Pids,
+    /// Descriptors of one process.
+    OpenFiles,
 }
 
 impl LimitName {
@@ -149,7 +153,9 @@ impl LimitName {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::EphemeralStorage => "ephemeralStorage",
+            Self::Inodes => "inodes",
             Self::Pids => "pids",
+            Self::OpenFiles => "openFiles",
         }
     }
 }
@@ -167,7 +173,7 @@ pub enum EnforcedBy {
     Cgroup,
     /// A resource limit of its processes.
     Rlimit,
-    /// The daemon looks now and then, so there is an overshoot.
+    /// The daemon looks now and then and stops the sandbox, so there is an overshoot.
     Watch,
     /// Nothing.
     None,
@@ -180,10 +186,13 @@ pub enum EnforcedBy {
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
 pub struct LimitStatus {
-    /// The limit as it was asked for, or null where none was.
+    /// The limit: bytes, cores or a number. Null where there is none.
     pub value: Option<String>,
     /// What enforces it.
     pub enforced_by: EnforcedBy,
+    /// How far it may be passed before that is noticed, in words, where it is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overshoot: Option<String>,
 }
 
 /// Every limit of a sandbox by name.

@@ -42,10 +42,25 @@ fn describe(policy: &PolicyInfo) -> Vec<(&'static str, String)> {
         ("network default", wire_name(&policy.network_default)),
         ("max upload", bytes(policy.max_upload_bytes)),
         ("keep free", bytes(policy.keep_free_bytes)),
+        ("default limits", default_limits(policy)),
+        ("max output", policy.max_output_bytes.map_or_else(|| "any".to_owned(), bytes)),
     ];
     let gaps = policy.not_enforced.iter();
     pairs.extend(gaps.map(|gap| ("not enforced", format!("{}: {}", gap.setting, gap.why))));
     pairs
+}
+
+fn default_limits(policy: &PolicyInfo) -> String {
+    let limits = policy.default_limits;
+    format!(
+        "memory {}, cpu {}m, {} processes, storage {}, {} files and directories, {} open files",
+        bytes(limits.memory_bytes),
+        limits.cpu_millis,
+        limits.pids,
+        bytes(limits.storage_bytes),
+        limits.inodes,
+        limits.open_files
+    )
 }
 
 fn check(context: &Context<'_>, args: PolicyCheckArgs) -> Result<u8, CliError> {

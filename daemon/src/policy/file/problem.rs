@@ -68,6 +68,14 @@ pub enum PolicyFileProblem {
         /// What it says.
         value: String,
     },
+    /// A limit is too small to start anything with.
+    #[error("`{key}` must be at least {least}")]
+    TooSmall {
+        /// The key.
+        key: &'static str,
+        /// The least that is taken.
+        least: String,
+    },
     /// An entry of a list of commands is no rule.
     #[error("`{key}` has {rule:?}: {why}")]
     BadRule {
