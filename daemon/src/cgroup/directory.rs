@@ -12,8 +12,8 @@ use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 
 use super::CgroupError;
 
-/// More than any file that we read has, but for the list of processes.
-const USUAL: usize = 512;
+/// More than any file that we read has, but for lists of processes.
+const USUAL: usize = 4096;
 
 /// A directory. Names are relative to it, with or without slashes.
 #[derive(Debug)]
@@ -56,13 +56,22 @@ impl Directory {
         openat(&self.handle, name, flags, Mode::empty()).map_err(|e| self.error("open", name, e))
     }
 
-    pub(super) fn read(&self, name: &str) -> Result<String, CgroupError> {
+    /// All of a list of processes, which may be long.
+    pub(super) fn read_all(&self, name: &str) -> Result<String, CgroupError> {
         let mut file = std::fs::File::from(self.reader(name)?);
-        let mut text = String::with_capacity(USUAL);
+        let mut text = String::new();
         match file.read_to_string(&mut text) {
             Ok(_) => Ok(text),
             Err(e) => Err(self.error("read", name, errno_of(&e))),
         }
+    }
+
+    /// Any other file: the kernel shows it whole in one call (seq_file.rst, `single_open`).
+    pub(super) fn read(&self, name: &str) -> Result<String, CgroupError> {
+        let file = self.reader(name)?;
+        let mut text = [0; USUAL];
+        let read = nix::unistd::read(&file, &mut text).map_err(|e| self.error("read", name, e))?;
+        Ok(String::from_utf8_lossy(&text[..read]).into_owned())
     }
 
     /// In one call, as the kernel wants it.

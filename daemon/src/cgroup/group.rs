@@ -1,12 +1,11 @@
 //! The control group of one sandbox.
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::unistd::{Pid, Whence, lseek, read};
+use nix::unistd::Pid;
 
 use super::hierarchy::{Inner, Parent, Version};
 use super::killing::{Pauses, below, end_all};
@@ -33,17 +32,6 @@ pub struct GroupUsage {
     pub processes: Option<u64>,
     /// Time on processors since the group was made, in microseconds.
     pub cpu_usec: Option<u64>,
-}
-
-/// What has happened in a group since it was made. Numbers only grow; 0 where
-/// there is no controller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Events {
-    /// Processes that the kernel killed for want of memory, the group's or the machine's.
-    pub oom_kills: u64,
-    /// Forks that were refused. (pids.events: before Linux 6.11, and on version 1, those
-    /// too that a limit of a group above refused; since then only the group's own limit.)
-    pub pids_refused: u64,
 }
 
 /// A group that could not be removed.
@@ -118,60 +106,6 @@ impl Group {
         })
     }
 
-    /// What the limits have done so far.
-    ///
-    /// # Errors
-    /// As read(2); `ENODEV` or `ENOENT` where somebody removed the group.
-    pub fn events(&self) -> Result<Events, CgroupError> {
-        let count = |controller, file, key| {
-            let parent = self.hierarchy.parent(controller);
-            parent.map_or(Ok(0), |parent| self.number(parent, file, Some(key)))
-        };
-        Ok(Events {
-            oom_kills: count(Controller::Memory, self.memory_events(), "oom_kill")?,
-            pids_refused: count(Controller::Pids, "pids.events", "max")?,
-        })
-    }
-
-    fn memory_events(&self) -> &'static str {
-        match self.hierarchy.version {
-            // Linux 4.13 added the count.
-            Version::V1 => "memory.oom_control",
-            Version::V2 => "memory.events",
-        }
-    }
-
-    /// A descriptor that has `EPOLLPRI` when a fork was refused, until it is
-    /// [rearmed](rearm). `None` without the controller, and on version 1: there
-    /// Linux counts and does not notify (6.18).
-    ///
-    /// # Errors
-    /// As open(2).
-    pub fn pids_watch(&self) -> Result<Option<OwnedFd>, CgroupError> {
-        self.watch(Controller::Pids, "pids.events")
-    }
-
-    /// The same for what happens to the group's memory, which is more than kills.
-    /// `None` on version 1, where `cgroup.event_control` tells of it before it has happened.
-    ///
-    /// # Errors
-    /// As open(2).
-    pub fn oom_watch(&self) -> Result<Option<OwnedFd>, CgroupError> {
-        self.watch(Controller::Memory, "memory.events")
-    }
-
-    fn watch(&self, controller: Controller, file: &str) -> Result<Option<OwnedFd>, CgroupError> {
-        let parent = match self.hierarchy.version {
-            Version::V1 => None,
-            Version::V2 => self.hierarchy.parent(controller),
-        };
-        let Some(parent) = parent else { return Ok(None) };
-        let file = self.file(file);
-        let watch = parent.dir.reader(&file)?;
-        rearm(&watch).map_err(|errno| parent.dir.error("read", &file, errno))?;
-        Ok(Some(watch))
-    }
-
     /// Kills everything in the group and waits until it is empty. The group can
     /// be used again afterwards.
     ///
@@ -238,14 +172,4 @@ impl Drop for Group {
             tracing::warn!(%error, "a sandbox's control group is left");
         }
     }
-}
-
-/// Makes a watch ready for the next change, as reading the file does (poll of
-/// kernfs files). What it counts is [`Group::events`]' to say.
-///
-/// # Errors
-/// As read(2); `ENODEV` when the group has been removed.
-pub fn rearm(watch: impl AsFd) -> nix::Result<()> {
-    lseek(watch.as_fd(), 0, Whence::SeekSet)?;
-    read(watch.as_fd(), &mut [0; 512]).map(drop)
 }

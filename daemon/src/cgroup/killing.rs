@@ -137,6 +137,6 @@ fn left(parent: &Directory, group: &str) -> Result<Vec<Pid>, CgroupError> {
     if events.is_ok_and(|events| keyed(&events, "populated") == Some(0)) {
         return Ok(Vec::new());
     }
-    let list = parent.read(&below(group, "cgroup.procs"))?;
+    let list = parent.read_all(&below(group, "cgroup.procs"))?;
     Ok(pids(&list).collect())
 }

@@ -137,7 +137,7 @@ impl Leaf {
 
     /// Somebody in the daemon's own group who is not the daemon's.
     fn shared(&self, others: &[Pid]) -> Option<Unavailable> {
-        let list = match self.own.read("cgroup.procs") {
+        let list = match self.own.read_all("cgroup.procs") {
             Ok(list) => list,
             Err(error) => return Some(Unavailable::Failed(error)),
         };
@@ -190,7 +190,7 @@ impl Leaf {
             return Ok(());
         }
         for _ in 0..ROUNDS {
-            let list = self.own.read(LEAF_PROCS)?;
+            let list = self.own.read_all(LEAF_PROCS)?;
             let mut inside = pids(&list).filter(|pid| pid.as_raw() > 0).peekable();
             if inside.peek().is_none() {
                 break;

@@ -41,6 +41,10 @@ pub(super) fn of_each_step(fx: &Fixture) {
         steps.done("add");
         group.events().unwrap();
         steps.done("events");
+        let counters = group.counters().unwrap();
+        steps.done("open counters");
+        counters.events().unwrap();
+        steps.done("read counters");
         group.usage().unwrap();
         steps.done("usage");
         group.kill(SOON).unwrap();

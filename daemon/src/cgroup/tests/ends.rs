@@ -106,7 +106,7 @@ pub(super) fn a_group_with_somebody_in_it_is_not_removed(fx: &Fixture) {
 }
 
 pub(super) fn nothing_is_left(fx: &Fixture) {
-    let own = fx.own().into_iter().map(|own| directories(own)).collect::<Vec<_>>();
+    let own = fx.own().into_iter().map(directories).collect::<Vec<_>>();
     let handed = fx.own()[0].join("cgroup.subtree_control");
     let hierarchy = fx.establish();
     if hierarchy.version() == Version::V2 {
@@ -122,7 +122,7 @@ pub(super) fn nothing_is_left(fx: &Fixture) {
     assert!(fx.parents().iter().all(|parent| parent.is_dir()));
     drop(hierarchy);
     assert!(!fx.parents().iter().any(|parent| parent.exists()));
-    assert_eq!(fx.own().into_iter().map(|own| directories(own)).collect::<Vec<_>>(), own);
+    assert_eq!(fx.own().into_iter().map(directories).collect::<Vec<_>>(), own);
     if handed.exists() {
         assert_eq!(std::fs::read_to_string(&handed).unwrap().trim(), "");
     }

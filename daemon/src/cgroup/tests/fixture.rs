@@ -63,6 +63,10 @@ impl Fixture {
         Self::new(place, Some((before, own)), alone)
     }
 
+    pub(super) fn base(&self) -> &Path {
+        self.base.path()
+    }
+
     /// As `establish` does for a base directory of the test's.
     pub(super) fn establish(&self) -> Hierarchy {
         Hierarchy::establish_at(&self.place, &self.name(), geteuid().as_raw(), &[]).unwrap()

@@ -30,9 +30,13 @@ pub(super) fn memory_is_held_and_kills_are_counted(fx: &Fixture) {
     let hierarchy = fx.establish();
     let group = hierarchy.make().unwrap();
     limited(&group, Caps { memory_bytes: Some(64 * MIB), ..Caps::default() });
+    let counters = group.counters().unwrap();
+    assert_eq!(counters.events().unwrap(), Events::default());
     assert_eq!(Program::inside(&group, HOG).end(), Err(Signal::SIGKILL));
     assert_eq!(group.events().unwrap(), Events { oom_kills: 1, pids_refused: 0 });
+    assert_eq!(counters.events(), group.events());
     group.remove(SOON).unwrap();
+    assert_eq!(counters.events().unwrap_err().errno(), Some(Errno::ENODEV));
 
     let roomy = hierarchy.make().unwrap();
     limited(&roomy, Caps { memory_bytes: Some(600 * MIB), ..Caps::default() });

@@ -8,6 +8,7 @@ mod ends;
 mod fixture;
 mod limits;
 mod places;
+mod refused;
 mod stays;
 
 use fixture::Fixture;
@@ -56,7 +57,7 @@ macro_rules! common {
 }
 
 mod root_only {
-    use super::{Fixture, costs, ends, limits, stays};
+    use super::{Fixture, costs, ends, limits, refused, stays};
 
     mod v1_only {
 
@@ -65,6 +66,8 @@ mod root_only {
             Fixture::v1:
             limits::v1_refuses_less_memory_than_is_in_use,
             limits::v1_has_no_watches,
+            refused::v1_gives_nothing_to_an_ordinary_user,
+            refused::v1_that_is_mounted_read_only_says_so,
         }
     }
 }
@@ -76,5 +79,12 @@ mod v2_only {
         limits::v2_watches_wake,
         stays::v2_a_group_with_strangers_is_refused,
         stays::v2_our_other_processes_move_along,
+    }
+
+    mod root_only {
+        #[test]
+        fn the_root_keeps_its_processes() {
+            super::super::stays::v2_the_root_keeps_its_processes();
+        }
     }
 }

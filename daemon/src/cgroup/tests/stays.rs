@@ -4,10 +4,13 @@ use std::fs;
 use std::mem::forget;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use super::super::{Hierarchy, Unavailable};
-use super::fixture::{Fixture, Program, SOON, lives};
+use super::super::hierarchy::name;
+use super::super::place::{Place, Spot};
+use super::super::{Caps, Controller, Hierarchy, Unavailable};
+use super::fixture::{Fixture, Program, SOON, lives, own_place};
 
 /// Which group of version 2 a process is in.
 fn group_of(pid: nix::unistd::Pid) -> String {
@@ -108,4 +111,27 @@ pub(super) fn v2_our_other_processes_move_along(fx: &Fixture) {
     for pid in [nix::unistd::getpid(), zygote.pid()] {
         assert_eq!(group_of(pid), before);
     }
+}
+
+/// Of the machine, not of a cgroup namespace.
+pub(super) fn v2_the_root_keeps_its_processes() {
+    let base = tempfile::tempdir().unwrap();
+    let mount = own_place().unified.unwrap().mount;
+    assert!(!mount.join("cgroup.type").exists(), "{} is not the root", mount.display());
+    let before = group_of(nix::unistd::getpid());
+    let spot = Spot { mount: mount.clone(), own: mount.clone(), read_only: false };
+    let place = Place { unified: Some(spot), ..Place::default() };
+    let uid = geteuid().as_raw();
+    let name = name(base.path(), uid).unwrap();
+    let hierarchy = Hierarchy::establish_at(&place, &name, uid, &[]).unwrap();
+    assert!(Controller::ALL.into_iter().all(|controller| hierarchy.has(controller)));
+    assert_eq!(group_of(nix::unistd::getpid()), before);
+    assert!(!mount.join("daemon").exists());
+    let group = hierarchy.make().unwrap();
+    group.apply(&Caps { pids: Some(1), ..Caps::default() }).unwrap();
+    let mut alone = Program::inside(&group, "defined fork or exit $!+0");
+    assert_eq!(alone.end(), Ok(Errno::EAGAIN as i32));
+    group.remove(SOON).unwrap();
+    drop(hierarchy);
+    assert!(!mount.join(name).exists());
 }
