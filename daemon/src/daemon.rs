@@ -12,7 +12,7 @@ use std::time::Duration;
 use noxrunner_init::message::{Layers, Places, Preparation, Unstubbed};
 use noxrunner_init::template::Template;
 use noxrunner_protocol::SessionId;
-use noxrunner_protocol::types::{CreateParams, Isolation, Lease, Network, Tier};
+use noxrunner_protocol::types::{CreateParams, Denial, Isolation, Lease, Network, Tier};
 use tokio::sync::watch;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
@@ -243,6 +243,13 @@ impl Daemon {
             }
             Err(error) => tracing::warn!(%error, "sandboxes go on seeing what they saw"),
         }
+    }
+
+    /// Why something else stands for a program in sandboxes, if it does. The path is as they
+    /// name it, free of links.
+    pub fn stands_in(&self, program: &Path) -> Option<Denial> {
+        let rootfs = self.scene.as_ref()?.rootfs();
+        rootfs.blocks(program).map(|rule| self.policy.denial(rule))
     }
 
     /// What there is to enforce the policy with.
