@@ -3,14 +3,13 @@
 //! Whatever must finish once begun (a create, a delete, an expiry) runs in a
 //! task of the daemon's own: a call is dropped when its client hangs up.
 
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use noxrunner_init::message::{Layers, Places, Preparation, Unstubbed};
-use noxrunner_init::template::Template;
+use noxrunner_init::message::Layers;
+use noxrunner_init::template::Unstubbed;
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::types::{CreateParams, Denial, Isolation, Lease, Network, Tier};
 use tokio::sync::watch;
@@ -19,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::clock::Moment;
 use crate::config::Config;
-use crate::engine::{Engine, errno_text};
+use crate::engine::Engine;
 use crate::error::CallError;
 use crate::files::work::Workers;
 use crate::policy::{HostDirError, Means, PathUse, Policy, RootNames, decide};
@@ -29,7 +28,7 @@ use crate::sandbox::dir::SandboxDir;
 use crate::sandbox::environment::HostEnvironment;
 use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
 use crate::sandbox::{Base, Key, Sandbox, Settings};
-use crate::scene::Scene;
+use crate::scene::{self, Scene, preparation};
 use crate::uids::Uids;
 
 /// Everything that handlers share.
@@ -255,7 +254,7 @@ impl Daemon {
     /// What there is to enforce the policy with.
     pub fn means(&self) -> Means {
         let unstubbed = self.unstubbed.lock().unwrap_or_else(PoisonError::into_inner);
-        means(&self.isolation, self.scene.as_deref(), &unstubbed)
+        scene::means(&self.isolation, self.scene.as_deref(), &unstubbed)
     }
 
     /// Starts a sandbox's time to live anew.
@@ -396,33 +395,4 @@ fn look_again(scene: &Scene) -> Option<Arc<Rootfs>> {
         tracing::warn!(%error, "sandboxes go on seeing what they saw");
         None
     })
-}
-
-/// What there is to enforce a policy with.
-pub fn means(isolation: &Isolation, scene: Option<&Scene>, unstubbed: &[Unstubbed]) -> Means {
-    let said = |unstubbed: &Unstubbed| {
-        let directory = OsStr::from_bytes(unstubbed.directory.to_bytes());
-        (directory.into(), errno_text(unstubbed.errno).to_owned())
-    };
-    Means {
-        tier: isolation.tier,
-        landlock: isolation.features.iter().any(|feature| feature.starts_with("landlock")),
-        unstubbed: unstubbed.iter().map(said).collect(),
-        kept: scene.map(|scene| scene.rootfs().kept().to_vec()).unwrap_or_default(),
-    }
-}
-
-/// What a zygote needs to know for inits that see this.
-pub fn preparation(
-    layers: Layers,
-    rootfs: &Rootfs,
-    host_id: Option<u32>,
-    places: Places,
-) -> Preparation {
-    let (template, readable) = match layers {
-        Layers::Full => (rootfs.template().clone(), Vec::new()),
-        Layers::Landlock => (Template::default(), rootfs.readable()),
-        Layers::None => Default::default(),
-    };
-    Preparation { layers, template, readable, host_id, places }
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::clock::Moment;
 use crate::config::Config;
-use crate::daemon::{Daemon, means, preparation};
+use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::files::work::Workers;
 use crate::isolation::IsolationError;
@@ -27,7 +27,7 @@ use crate::policy::{Policy, PolicyFileError};
 use crate::rootfs::{Inputs, RootfsError};
 use crate::sandbox::environment::{DEFAULT_PATH, HostEnvironment};
 use crate::sandbox::registry::Registry;
-use crate::scene::Scene;
+use crate::scene::{Scene, means, preparation};
 use crate::serve::listen::{self, ListenError};
 use crate::serve::{self, handlers};
 use crate::uids::{STATE_DIR, UidError, Uids};

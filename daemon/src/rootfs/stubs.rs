@@ -241,7 +241,7 @@ impl Stubs {
             // A layer does not have what is mounted on the directories below it.
             let host = view.host_path(directory).unwrap_or_default();
             let top = |path: &Path| Some(directory.join(path.strip_prefix(&host).ok()?));
-            for piece in mounts.pieces(&host).into_iter().skip(1) {
+            for piece in mounts.pieces(&host).into_iter().filter(|piece| piece.top != host) {
                 let Some(path) = top(&piece.top) else { continue };
                 let is_stub = path.parent() == Some(directory)
                     && path.file_name().is_some_and(|name| stubs.contains_key(name));

@@ -11,7 +11,7 @@ use super::super::view::View;
 use super::super::watch::{Identity, Watch};
 
 /// Names of directories for programs.
-const FOR_PROGRAMS: [&str; 6] = ["bin", "sbin", ".bin", "games", "libexec", "shims"];
+const FOR_PROGRAMS: [&str; 5] = ["bin", "sbin", ".bin", "games", "shims"];
 
 /// Names of directories that hold much and no programs which are run by their names.
 const FOR_DATA: [&str; 13] = [
@@ -50,7 +50,7 @@ pub(super) struct Directory {
     pub(super) inside: PathBuf,
     /// The same on the host.
     pub(super) host: PathBuf,
-    /// Whether every file in it is taken for a program; elsewhere only executable ones of blocked names are.
+    /// Whether every file in it is looked at; elsewhere only those of blocked names that can be executed are.
     pub(super) is_for_programs: bool,
     pub(super) items: Vec<Item>,
     /// What it was like before it was read.
@@ -105,9 +105,7 @@ pub(super) fn directories(
                 let (inside, host) = (place.inside.join(&name), place.host.join(&name));
                 // Otherwise hidden, or something else stands there.
                 if !entries.contains(inside.as_path()) {
-                    let is_for_programs = place.is_for_programs
-                        || is_one_for_programs(&inside)
-                        || on_path.contains(&inside);
+                    let is_for_programs = is_one_for_programs(&inside) || on_path.contains(&inside);
                     todo.push(Place { inside, host, depth: place.depth + 1, is_for_programs });
                 }
             }
@@ -141,8 +139,12 @@ fn list(place: &Place, is_blocked: &dyn Fn(&OsStr) -> bool) -> (Vec<Item>, Vec<O
                 below.push(name);
             }
         } else if kind.is_file() || kind.is_symlink() {
-            let matters = place.is_for_programs
-                || is_blocked(&name) && is_executable(&place.host.join(&name));
+            let path = || place.host.join(&name);
+            let matters = match (place.is_for_programs, is_blocked(&name)) {
+                // That a file becomes executable later would go unnoticed.
+                (true, is_blocked) => !is_blocked || kind.is_file() || !path().is_dir(),
+                (false, is_blocked) => is_blocked && is_executable(&path()),
+            };
             if matters {
                 let file = kind.is_file().then(|| (device, entry.ino()));
                 items.push(Item { name, file });

@@ -49,6 +49,9 @@ fn blocked_names_and_blocked_programs_under_other_names() {
     machine.link("rm", "root/usr/bin/alias");
     machine.file("root/usr/share/bash-completion/completions/rm", "no program");
     machine.file("root/usr/lib/data/rm", "no program");
+    machine.file("root/usr/libexec/data/rm", "no program");
+    machine.dir("root/usr/local/bin");
+    machine.link("..", "root/usr/local/bin/rm");
     let rm = machine.at("root/usr/bin/rm");
     fs::hard_link(&rm, machine.at("root/usr/bin/gone")).unwrap();
     machine.program("root/usr/bin/RM");
