@@ -3,27 +3,26 @@
 //! Whatever must finish once begun (a create, a delete, an expiry) runs in a
 //! task of the daemon's own: a call is dropped when its client hangs up.
 
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use noxrunner_init::message::{Layers, Places, Preparation, Unstubbed};
-use noxrunner_init::template::Template;
+use noxrunner_init::message::Layers;
+use noxrunner_init::template::Unstubbed;
 use noxrunner_protocol::SessionId;
-use noxrunner_protocol::types::{CreateParams, Isolation, Lease, Network, Tier};
+use noxrunner_protocol::types::{CreateParams, Denial, Isolation, Lease, Network, Tier};
 use tokio::sync::watch;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::clock::Moment;
 use crate::config::Config;
-use crate::engine::{Engine, errno_text};
+use crate::engine::Engine;
 use crate::error::CallError;
 use crate::files::work::Workers;
 use crate::limits::Limiting;
-use crate::limits::bounds::{Bounds, LEAST_CPU_MILLIS, LEAST_MEMORY, LEAST_PIDS};
+use crate::limits::bounds::{Bounds, check};
 use crate::policy::{HostDirError, Means, PathUse, Policy, RootNames, decide};
 use crate::rootfs::Rootfs;
 use crate::sandbox::adopt::{self, Rule, Sweep};
@@ -31,7 +30,7 @@ use crate::sandbox::dir::SandboxDir;
 use crate::sandbox::environment::HostEnvironment;
 use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
 use crate::sandbox::{Base, Key, Sandbox, Settings};
-use crate::scene::Scene;
+use crate::scene::{self, Scene, preparation};
 use crate::uids::Uids;
 
 /// Everything that handlers share.
@@ -124,7 +123,7 @@ impl Daemon {
         if params.lease == Lease::Connection {
             return Err(CallError::Unsupported("sandbox.create with a lease"));
         }
-        check_limits(params).map_err(CallError::Invalid)?;
+        check(params).map_err(CallError::Invalid)?;
         if params.network == Some(Network::Host) && self.isolation.tier == Tier::Landlock {
             // Its commands have no sockets at all.
             return Err(CallError::Unsupported("network \"host\" in the tier landlock"));
@@ -253,10 +252,17 @@ impl Daemon {
         }
     }
 
+    /// Why something else stands for a program in sandboxes, if it does. The path is as they
+    /// name it, free of links.
+    pub fn stands_in(&self, program: &Path) -> Option<Denial> {
+        let rootfs = self.scene.as_ref()?.rootfs();
+        rootfs.blocks(program).map(|rule| self.policy.denial(rule))
+    }
+
     /// What there is to enforce the policy with.
     pub fn means(&self) -> Means {
         let unstubbed = self.unstubbed.lock().unwrap_or_else(PoisonError::into_inner);
-        means(&self.isolation, self.scene.as_deref(), &unstubbed)
+        scene::means(&self.isolation, self.scene.as_deref(), &unstubbed)
     }
 
     /// Starts a sandbox's time to live anew.
@@ -398,48 +404,4 @@ fn look_again(scene: &Scene) -> Option<Arc<Rootfs>> {
         tracing::warn!(%error, "sandboxes go on seeing what they saw");
         None
     })
-}
-
-/// Limits that are too small to start anything with are refused, not raised.
-fn check_limits(params: &CreateParams) -> Result<(), String> {
-    if params.pids_limit.is_some_and(|pids| pids < LEAST_PIDS) {
-        return Err(format!("pidsLimit must be at least {LEAST_PIDS}: init is one of them"));
-    }
-    if params.memory_limit.as_ref().is_some_and(|q| q.units() < u128::from(LEAST_MEMORY)) {
-        return Err(format!("memoryLimit must be at least {}Mi", LEAST_MEMORY >> 20));
-    }
-    if params.cpu_limit.as_ref().is_some_and(|q| q.milli() < u128::from(LEAST_CPU_MILLIS)) {
-        return Err(format!("cpuLimit must be at least {LEAST_CPU_MILLIS}m"));
-    }
-    Ok(())
-}
-
-/// What there is to enforce a policy with.
-pub fn means(isolation: &Isolation, scene: Option<&Scene>, unstubbed: &[Unstubbed]) -> Means {
-    let said = |unstubbed: &Unstubbed| {
-        let directory = OsStr::from_bytes(unstubbed.directory.to_bytes());
-        (directory.into(), errno_text(unstubbed.errno).to_owned())
-    };
-    Means {
-        tier: isolation.tier,
-        landlock: isolation.features.iter().any(|feature| feature.starts_with("landlock")),
-        unstubbed: unstubbed.iter().map(said).collect(),
-        kept: scene.map(|scene| scene.rootfs().kept().to_vec()).unwrap_or_default(),
-    }
-}
-
-/// What a zygote needs to know for inits that see this.
-pub fn preparation(
-    layers: Layers,
-    rootfs: &Rootfs,
-    host_id: Option<u32>,
-    places: Places,
-    no_memfd: bool,
-) -> Preparation {
-    let (template, readable) = match layers {
-        Layers::Full => (rootfs.template().clone(), Vec::new()),
-        Layers::Landlock => (Template::default(), rootfs.readable()),
-        Layers::None => Default::default(),
-    };
-    Preparation { layers, template, readable, host_id, places, no_memfd }
 }

@@ -14,12 +14,12 @@ use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setegid, seteuid};
 use crate::init;
 use crate::message::{
     FromInit, InitSpec, Layers, Places, Preparation, PrepareFailure, PrepareStep, Rlimits,
-    SpawnStep, Unstubbed,
+    SpawnStep,
 };
 use crate::rootfs::{Ground, PLACES};
 use crate::seccomp::Filter;
 use crate::sys::{self, Attributes};
-use crate::template::{Node, Template};
+use crate::template::{Node, Template, Unstubbed};
 use crate::transport::{self, TransportError};
 use crate::walls::Walls;
 

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::template::Template;
+use crate::template::{Template, Unstubbed};
 
 /// Names an exec within its sandbox. The daemon counts them up and never uses one twice.
 pub type ExecId = u64;
@@ -64,16 +64,6 @@ pub struct Places {
     pub no_exec: bool,
     /// Unlinking and renaming.
     pub no_delete: bool,
-}
-
-/// A directory whose stubs could not be put before everything in it: they are
-/// bound over the programs that are there now, as far as that works.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unstubbed {
-    /// The directory, as sandboxes see it.
-    pub directory: CString,
-    /// Why, as errno(3) numbers it.
-    pub errno: i32,
 }
 
 /// One init.

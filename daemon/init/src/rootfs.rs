@@ -26,9 +26,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{chdir, getgid, getuid, pivot_root};
 
-use crate::message::{PrepareStep, Unstubbed};
+use crate::message::PrepareStep;
 use crate::sys::{self, Attributes};
-use crate::template::{Node, Template};
+use crate::template::{Node, Template, Unstubbed};
 
 /// Where the template is in the ground, and what replaces two files of it under the host's network.
 pub(crate) const ROOT: &CStr = c"/root";

@@ -54,3 +54,13 @@ pub struct Stub {
     /// What the file has in it.
     pub program: Vec<u8>,
 }
+
+/// A directory whose stubs could not be put before everything in it: they are
+/// bound over the programs that are there now, as far as that works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unstubbed {
+    /// The directory, as sandboxes see it.
+    pub directory: CString,
+    /// Why, as errno(3) numbers it.
+    pub errno: i32,
+}

@@ -12,8 +12,9 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use noxrunner_init::Zygote;
 use noxrunner_init::message::{
-    Findings, FromZygote, InitSpec, Preparation, PrepareFailure, ToZygote, Unstubbed,
+    Findings, FromZygote, InitSpec, Preparation, PrepareFailure, ToZygote,
 };
+use noxrunner_init::template::Unstubbed;
 use noxrunner_init::transport::{self, TransportError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;

@@ -12,7 +12,8 @@ pub mod host;
 pub mod words;
 
 use clap::ValueEnum;
-use noxrunner_init::message::{Findings, Layers, Preparation, Unstubbed};
+use noxrunner_init::message::{Findings, Layers, Preparation};
+use noxrunner_init::template::Unstubbed;
 use noxrunner_protocol::types::{Isolation, Tier};
 
 use crate::engine::{Engine, EngineError};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use noxrunner_protocol::quantity::Quantity;
-use noxrunner_protocol::types::LimitName;
+use noxrunner_protocol::types::{CreateParams, LimitName};
 
 use crate::cgroup::Hierarchy;
 
@@ -97,6 +97,23 @@ impl Bounds {
     pub fn shm(&self) -> u64 {
         (self.memory / 2).min(64 << 20)
     }
+}
+
+/// Limits that are too small to start anything with are refused, not raised.
+///
+/// # Errors
+/// Which one, in words.
+pub fn check(params: &CreateParams) -> Result<(), String> {
+    if params.pids_limit.is_some_and(|pids| pids < LEAST_PIDS) {
+        return Err(format!("pidsLimit must be at least {LEAST_PIDS}: init is one of them"));
+    }
+    if params.memory_limit.as_ref().is_some_and(|q| q.units() < u128::from(LEAST_MEMORY)) {
+        return Err(format!("memoryLimit must be at least {}Mi", LEAST_MEMORY >> 20));
+    }
+    if params.cpu_limit.as_ref().is_some_and(|q| q.milli() < u128::from(LEAST_CPU_MILLIS)) {
+        return Err(format!("cpuLimit must be at least {LEAST_CPU_MILLIS}m"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

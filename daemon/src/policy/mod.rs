@@ -32,7 +32,8 @@ use std::path::PathBuf;
 
 use noxrunner_init::message::Places;
 use noxrunner_protocol::types::{
-    CommandScope, DefaultLimits, DeleteScope, ExecScope, ListMode, Network, PolicyInfo, SettingGap,
+    CommandScope, DefaultLimits, DeleteScope, Denial, ExecScope, ListMode, Network, PolicyInfo,
+    SettingGap,
 };
 
 use crate::files::archive::Limits;
@@ -157,6 +158,18 @@ impl Policy {
             // Scripts could not do without their helpers.
             (CommandScope::Everywhere, CommandList::Allow(_)) | (CommandScope::Direct, _) => &[],
         }
+    }
+
+    /// Denies where something else stands for a program because of this rule.
+    pub fn denial(&self, rule: &str) -> Denial {
+        let added = match &self.list {
+            CommandList::Block { rules, also_from } => {
+                rules.iter().skip(*also_from).any(|known| known.to_string() == rule)
+            }
+            CommandList::Allow(_) => false,
+        };
+        let setting = if added { "also_block" } else { "block" };
+        Denial { rule: rule.to_owned(), setting: setting.to_owned() }
     }
 
     /// What is refused in the places that sandboxes can write to.

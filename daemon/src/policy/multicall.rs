@@ -48,10 +48,11 @@ pub fn is_one(name: &OsStr) -> bool {
     NAMES.contains(&folded.as_str())
 }
 
-/// Whether one of the rules means something that such programs can be.
-pub fn can_be(rules: &[Rule]) -> bool {
-    let mut applets = APPLETS.split_ascii_whitespace().map(|name| FoldedName::new(name.as_ref()));
-    applets.any(|applet| rules.iter().any(|rule| rule.matches_any_case(&applet)))
+/// The first rule that means something which such programs can be.
+pub fn can_be(rules: &[Rule]) -> Option<&Rule> {
+    let applets = APPLETS.split_ascii_whitespace().map(|name| FoldedName::new(name.as_ref()));
+    let applets: Vec<_> = applets.collect();
+    rules.iter().find(|rule| applets.iter().any(|applet| rule.matches_any_case(applet)))
 }
 
 /// What a program that goes by these names is asked to be by its first argument, if it is many:
@@ -94,10 +95,10 @@ mod tests {
             names.iter().map(|name| Rule::parse(name).unwrap()).collect()
         };
         for names in [&["rm"][..], &["curl", "DD"], &["mkfs*"], &["kill*"]] {
-            assert!(can_be(&rules(names)), "{names:?}");
+            assert!(can_be(&rules(names)).is_some(), "{names:?}");
         }
         for names in [&[][..], &["curl", "python3*"]] {
-            assert!(!can_be(&rules(names)), "{names:?}");
+            assert!(can_be(&rules(names)).is_none(), "{names:?}");
         }
     }
 }

@@ -53,6 +53,11 @@ impl Rule {
         }
     }
 
+    /// The first byte that its names have in lower case; `*` where they may have any.
+    pub fn initial(&self) -> Option<u8> {
+        self.folded.bytes().next()
+    }
+
     /// Whether `name` is one of the rule's, letter by letter.
     pub fn matches(&self, name: &OsStr) -> bool {
         matches(&self.spelled, name.as_bytes())

@@ -73,7 +73,7 @@ pub struct Rootfs {
     warnings: Vec<String>,
     view: View,
     watches: Vec<Watch>,
-    kept: Vec<PathBuf>,
+    stubs: Stubs,
     protected: Vec<PathBuf>,
     reserved: Vec<PathBuf>,
 }
@@ -144,19 +144,18 @@ impl Rootfs {
         let networks = [&resolv_conf, &hosts].map(|file| Watch::copied(file));
         builder.watches.extend(networks);
         let (mut view, mut warnings, mut watches) = builder.finish();
-        let stubs = Stubs::plan(&mut view, &inputs.blocked, &inputs.path);
+        let mut stubs = Stubs::plan(&mut view, &inputs.blocked, &inputs.path);
         let mut entries = view.entries();
         entries.extend(stubs.entries(&view, &Mounts::parse(&host.mountinfo)));
-        warnings.extend(stubs.warnings);
-        watches.extend(stubs.watches);
+        warnings.append(&mut stubs.warnings);
+        watches.append(&mut stubs.watches);
         let template = Template {
             entries,
             host_resolv_conf: whole_lines(&resolv_conf),
             host_hosts: whole_lines(&hosts),
         };
         let (protected, reserved) = (inputs.protected.clone(), host.reserved.clone());
-        let kept = stubs.kept;
-        Ok(Self { template, env, warnings, view, watches, kept, protected, reserved })
+        Ok(Self { template, env, warnings, view, watches, stubs, protected, reserved })
     }
 
     /// What the zygote builds.
@@ -166,7 +165,13 @@ impl Rootfs {
 
     /// Programs that are blocked under some of their names only, because the system needs them.
     pub fn kept(&self) -> &[PathBuf] {
-        &self.kept
+        &self.stubs.kept
+    }
+
+    /// The rule because of which a program does not run in sandboxes by any way. The path is
+    /// as they name it, free of links.
+    pub fn blocks(&self, program: &Path) -> Option<&str> {
+        self.stubs.rule_at(program)
     }
 
     /// Paths of the host that are behind it, for sandboxes without a mount tree. A directory

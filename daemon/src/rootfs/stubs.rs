@@ -7,7 +7,7 @@
 
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -33,7 +33,7 @@ const SYSTEM_PATH: [&str; 6] =
     ["/bin", "/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin", "/usr/sbin"];
 
 /// Most directories that are watched only because programs could come into them.
-const MAX_WATCHED: usize = 48;
+const MAX_WATCHED: usize = 16;
 
 /// Most links that one path leads through (`MAXSYMLINKS`, path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -41,12 +41,21 @@ const MAX_LINKS: usize = 40;
 /// What stands in for what.
 #[derive(Debug, Default)]
 pub(super) struct Stubs {
-    /// By directory and name: the line that each one says.
-    lines: BTreeMap<PathBuf, BTreeMap<OsString, String>>,
+    /// By directory and name.
+    by_directory: BTreeMap<PathBuf, BTreeMap<OsString, Said>>,
     /// Programs that are many, one of them blocked, and that the system needs.
     pub(super) kept: Vec<PathBuf>,
     pub(super) watches: Vec<Watch>,
     pub(super) warnings: Vec<String>,
+}
+
+/// What one stub stands for.
+#[derive(Debug)]
+struct Said {
+    /// The rule that blocks what it stands in for.
+    rule: String,
+    /// What it says.
+    line: String,
 }
 
 /// A program by its file.
@@ -77,7 +86,13 @@ impl Stubs {
         if rules.is_empty() {
             return stubs;
         }
+        let initials: HashSet<u8> = rules.iter().filter_map(Rule::initial).collect();
         let blocks = |name: &OsStr| {
+            // Most names are none of these, and there are tens of thousands.
+            let initial = name.as_bytes().first()?.to_ascii_lowercase();
+            if initial.is_ascii() && !initials.contains(&initial) && !initials.contains(&b'*') {
+                return None;
+            }
             let name = FoldedName::new(name);
             rules.iter().find(|rule| rule.matches_any_case(&name)).map(Rule::to_string)
         };
@@ -97,7 +112,7 @@ impl Stubs {
             for item in &directory.items {
                 let rule = blocks(&item.name);
                 if let Some(rule) = &rule {
-                    stubs.say(&directory.inside, &item.name, not_allowed(rule));
+                    stubs.say(&directory.inside, &item.name, rule, not_allowed(rule));
                 }
                 let Some((file, at)) = target(view, directory, item) else { continue };
                 let program = programs.entry(file).or_default();
@@ -114,13 +129,12 @@ impl Stubs {
                 }
             }
         }
-        let concerns_many = multicall::can_be(rules);
+        let one_of_many = multicall::can_be(rules).map(Rule::to_string);
         for program in programs.values_mut() {
-            let why = match (&program.rule, program.is_multicall && concerns_many) {
-                (Some(rule), _) => format!(" (it is {rule})"),
-                (None, true) => String::new(),
-                (None, false) => continue,
-            };
+            if program.rule.is_none() && program.is_multicall {
+                program.rule.clone_from(&one_of_many);
+            }
+            let Some(rule) = &program.rule else { continue };
             if program.is_needed() {
                 stubs.kept.extend(program.path.take());
                 continue;
@@ -130,10 +144,8 @@ impl Stubs {
                 && view.is_in_a_tree(directory)
                 && blocks(name).is_none()
             {
-                let line = format!("{}{why}", not_allowed(&name.to_string_lossy()));
-                stubs.say(directory, name, line);
+                stubs.say_alias(directory, name, rule, program.is_multicall);
             }
-            program.rule.get_or_insert_default();
         }
         stubs.add_hard_links(&found.directories, &programs, &blocks);
         stubs.watch(view, &found.directories, &on_path);
@@ -156,10 +168,7 @@ impl Stubs {
                     continue;
                 };
                 if blocks(&item.name).is_none() {
-                    let why =
-                        if rule.is_empty() { String::new() } else { format!(" (it is {rule})") };
-                    let line = format!("{}{why}", not_allowed(&item.name.to_string_lossy()));
-                    self.say(&directory.inside, &item.name, line);
+                    self.say_alias(&directory.inside, &item.name, rule, program.is_multicall);
                 }
             }
         }
@@ -176,17 +185,32 @@ impl Stubs {
         });
     }
 
-    fn say(&mut self, directory: &Path, name: &OsStr, line: String) {
-        let names = self.lines.entry(directory.to_owned()).or_default();
-        names.entry(name.to_owned()).or_insert(line);
+    fn say(&mut self, directory: &Path, name: &OsStr, rule: &str, line: String) {
+        let names = self.by_directory.entry(directory.to_owned()).or_default();
+        names.entry(name.to_owned()).or_insert(Said { rule: rule.to_owned(), line });
+    }
+
+    /// A program that no rule means by this name.
+    fn say_alias(&mut self, directory: &Path, name: &OsStr, rule: &str, is_multicall: bool) {
+        let verb = if is_multicall { "can be" } else { "is" };
+        let line = format!("{} (it {verb} {rule})", not_allowed(&name.to_string_lossy()));
+        self.say(directory, name, rule, line);
+    }
+
+    /// The rule because of which something else stands at a path, free of links, as sandboxes name it.
+    pub(super) fn rule_at(&self, program: &Path) -> Option<&str> {
+        let (directory, name) = program.parent().zip(program.file_name())?;
+        self.by_directory.get(directory)?.get(name).map(|said| said.rule.as_str())
     }
 
     fn watch(&mut self, view: &View, directories: &[Directory], on_path: &BTreeSet<PathBuf>) {
-        let stubbed = self.lines.keys().filter_map(|inside| view.host_path(inside));
+        let stubbed = self.by_directory.keys().filter_map(|inside| view.host_path(inside));
         let mut watched: Vec<PathBuf> = stubbed.collect();
-        let likely = directories.iter().filter(|directory| directory.is_for_programs);
+        let mut likely: Vec<_> =
+            directories.iter().filter(|directory| directory.is_for_programs).collect();
+        likely.sort_by_key(|directory| directory.inside.components().count());
         let (first, then): (Vec<_>, Vec<_>) =
-            likely.partition(|directory| on_path.contains(&directory.inside));
+            likely.into_iter().partition(|directory| on_path.contains(&directory.inside));
         let more = first.into_iter().chain(then.into_iter().take(MAX_WATCHED));
         watched.extend(more.map(|directory| directory.host.clone()));
         watched.sort();
@@ -207,20 +231,20 @@ impl Stubs {
     pub(super) fn entries(&self, view: &View, mounts: &Mounts) -> Vec<TemplateEntry> {
         let c_path = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
         let mut entries = Vec::new();
-        for (directory, lines) in &self.lines {
-            let stub = |(name, line): (&OsString, &String)| {
+        for (directory, stubs) in &self.by_directory {
+            let stub = |(name, said): (&OsString, &Said)| {
                 let name = CString::new(name.as_bytes()).ok()?;
-                Some(Stub { name, program: stub::program(line) })
+                Some(Stub { name, program: stub::program(&said.line) })
             };
-            let node = Node::Stubs(lines.iter().filter_map(stub).collect());
+            let node = Node::Stubs(stubs.iter().filter_map(stub).collect());
             entries.extend(c_path(directory).map(|path| TemplateEntry { path, node }));
             // A layer does not have what is mounted on the directories below it.
             let host = view.host_path(directory).unwrap_or_default();
             let top = |path: &Path| Some(directory.join(path.strip_prefix(&host).ok()?));
-            for piece in mounts.pieces(&host).into_iter().skip(1) {
+            for piece in mounts.pieces(&host).into_iter().filter(|piece| piece.top != host) {
                 let Some(path) = top(&piece.top) else { continue };
                 let is_stub = path.parent() == Some(directory)
-                    && path.file_name().is_some_and(|name| lines.contains_key(name));
+                    && path.file_name().is_some_and(|name| stubs.contains_key(name));
                 if !is_stub && let Some((path, from)) = c_path(&path).zip(c_path(&piece.top)) {
                     entries.push(TemplateEntry { path, node: Node::Bind(from) });
                 }

@@ -150,7 +150,14 @@ async fn policy_check(
         let names = daemon.names(&dir).map_err(|e| e.to_string())?;
         let shown = |path: &Path| daemon.scene.as_ref().and_then(|scene| scene.host_path(path));
         let shown = daemon.scene.is_some().then_some(&shown as &policy::Shown<'_>);
-        policy::check(&daemon.policy, daemon.host.variables(), &names, shown, &params)
+        let mut answer =
+            policy::check(&daemon.policy, daemon.host.variables(), &names, shown, &params)?;
+        let program = answer.resolved.as_deref().filter(|_| answer.allowed && params.cmd.is_some());
+        if let Some(denial) = program.and_then(|program| daemon.stands_in(Path::new(program))) {
+            answer.allowed = false;
+            (answer.rule, answer.setting) = (Some(denial.rule), Some(denial.setting));
+        }
+        Ok::<_, String>(answer)
     });
     joined(checked.await)?.map_err(CallError::Invalid)
 }

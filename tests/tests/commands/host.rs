@@ -89,6 +89,17 @@ fn a_check_names_the_program_and_the_rule() {
     let check = daemon.call("policy.check", json!({"cmd": [fake]})).unwrap();
     assert_eq!(check["resolved"], fake.to_str().unwrap());
     assert_eq!((&check["allowed"], &check["rule"]), (&json!(false), &json!("mkfs*")));
+    // Another name of it: no list says so, and the kernel will.
+    let alias = exposed.program("alias");
+    fs::hard_link(&fake, &alias).unwrap();
+    daemon.create("t");
+    let check = daemon.call("policy.check", json!({"cmd": [alias]})).unwrap();
+    assert_eq!(check["resolved"], alias.to_str().unwrap());
+    assert_eq!((&check["allowed"], &check["rule"]), (&json!(false), &json!("mkfs*")));
+    assert_eq!(check["setting"], "block");
+    let free = exposed.daemon(Tier::Full, "commands = \"direct\"");
+    let check = free.call("policy.check", json!({"cmd": [alias]})).unwrap();
+    assert_eq!((&check["allowed"], &check["rule"]), (&json!(true), &json!(null)));
 }
 
 mod root_only {

@@ -19,9 +19,9 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chdir, getuid};
 
 use super::{Failed, at, attach, below_root, directory, io_at};
-use crate::message::{PrepareStep, Unstubbed};
+use crate::message::PrepareStep;
 use crate::sys::{self, Attributes};
-use crate::template::Stub;
+use crate::template::{Stub, Unstubbed};
 
 /// The layers that are put, each in a directory of the ground that inits leave behind.
 #[derive(Default)]

@@ -119,6 +119,28 @@ fn a_blocked_command_is_denied_however_its_name_is_written() {
 }
 
 #[test]
+fn a_program_that_is_many_is_judged_by_what_it_is_asked_to_be() {
+    let sandbox = Sandbox::new();
+    symlink("/no/such/busybox", sandbox.workspace().join("box")).unwrap();
+    for cmd in [
+        &["busybox", "rm", "x"][..],
+        &["/bin/busybox", "/bin/RM"],
+        &["./box", "rm"],
+        &["coreutils", "--coreutils-prog=rm", "x"],
+    ] {
+        assert_eq!(
+            sandbox.approve(&Policy::built_in(), cmd),
+            Err(denied("rm", "block")),
+            "{cmd:?}"
+        );
+    }
+    for cmd in [&["busybox", "ls", "rm"][..], &["busybox"], &["ls", "rm"], &["git", "rm", "x"]] {
+        sandbox.approve(&Policy::built_in(), cmd).unwrap_or_else(|e| panic!("{cmd:?}: {e}"));
+    }
+    sandbox.approve(&policy("block = []"), &["busybox", "rm", "x"]).unwrap();
+}
+
+#[test]
 fn a_link_on_the_callers_path_is_followed() {
     let mut sandbox = Sandbox::new();
     symlink(sandbox.program("rm"), sandbox.workspace().join("innocent")).unwrap();

@@ -1,8 +1,9 @@
 //! The directories in which programs are looked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -10,10 +11,11 @@ use super::super::view::View;
 use super::super::watch::{Identity, Watch};
 
 /// Names of directories for programs.
-const FOR_PROGRAMS: [&str; 6] = ["bin", "sbin", ".bin", "games", "libexec", "shims"];
+const FOR_PROGRAMS: [&str; 5] = ["bin", "sbin", ".bin", "games", "shims"];
 
 /// Names of directories that hold much and no programs which are run by their names.
-const FOR_DATA: [&str; 12] = [
+const FOR_DATA: [&str; 13] = [
+    "debug",
     "dist-packages",
     "doc",
     "firmware",
@@ -22,11 +24,14 @@ const FOR_DATA: [&str; 12] = [
     "man",
     "modules",
     "node_modules",
-    "python3",
     "share",
     "site-packages",
     "src",
+    "terminfo",
 ];
+
+/// How such names begin in a directory `lib`: the modules of a language.
+const FOR_MODULES: [&str; 3] = ["perl", "python", "ruby"];
 
 /// How far below what is shown a directory for programs may be:
 /// `/snap/NAME/REVISION/usr/bin`, `installs/go/VERSION/go/bin`.
@@ -45,7 +50,7 @@ pub(super) struct Directory {
     pub(super) inside: PathBuf,
     /// The same on the host.
     pub(super) host: PathBuf,
-    /// Whether every file in it is taken for a program; elsewhere only executable ones of blocked names are.
+    /// Whether every file in it is looked at; elsewhere only those of blocked names that can be executed are.
     pub(super) is_for_programs: bool,
     pub(super) items: Vec<Item>,
     /// What it was like before it was read.
@@ -83,6 +88,7 @@ pub(super) fn directories(
     is_blocked: &dyn Fn(&OsStr) -> bool,
 ) -> Found {
     let mut found = Found::default();
+    let entries: HashSet<&Path> = view.entries.iter().map(|entry| entry.path.as_path()).collect();
     let mut read = 0;
     for (inside, host) in view.trees() {
         let is_for_programs = is_one_for_programs(&inside) || on_path.contains(&inside);
@@ -97,11 +103,9 @@ pub(super) fn directories(
             let (items, below) = list(&place, is_blocked);
             for name in below {
                 let (inside, host) = (place.inside.join(&name), place.host.join(&name));
-                // Hidden, or something else stands there.
-                if view.host_path(&inside).as_ref() == Some(&host) {
-                    let is_for_programs = place.is_for_programs
-                        || is_one_for_programs(&inside)
-                        || on_path.contains(&inside);
+                // Otherwise hidden, or something else stands there.
+                if !entries.contains(inside.as_path()) {
+                    let is_for_programs = is_one_for_programs(&inside) || on_path.contains(&inside);
                     todo.push(Place { inside, host, depth: place.depth + 1, is_for_programs });
                 }
             }
@@ -131,13 +135,16 @@ fn list(place: &Place, is_blocked: &dyn Fn(&OsStr) -> bool) -> (Vec<Item>, Vec<O
         let Ok(kind) = entry.file_type() else { continue };
         let name = entry.file_name();
         if kind.is_dir() {
-            let is_for_data = FOR_DATA.iter().any(|known| name == *known);
-            if place.depth < MAX_DEPTH && !is_for_data {
+            if place.depth < MAX_DEPTH && !is_for_data(&place.inside, &name) {
                 below.push(name);
             }
         } else if kind.is_file() || kind.is_symlink() {
-            let matters = place.is_for_programs
-                || is_blocked(&name) && is_executable(&place.host.join(&name));
+            let path = || place.host.join(&name);
+            let matters = match (place.is_for_programs, is_blocked(&name)) {
+                // That a file becomes executable later would go unnoticed.
+                (true, is_blocked) => !is_blocked || kind.is_file() || !path().is_dir(),
+                (false, is_blocked) => is_blocked && is_executable(&path()),
+            };
             if matters {
                 let file = kind.is_file().then(|| (device, entry.ino()));
                 items.push(Item { name, file });
@@ -146,6 +153,12 @@ fn list(place: &Place, is_blocked: &dyn Fn(&OsStr) -> bool) -> (Vec<Item>, Vec<O
     }
     items.sort_by(|a, b| a.name.cmp(&b.name));
     (items, below)
+}
+
+fn is_for_data(above: &Path, name: &OsStr) -> bool {
+    let begins = |with: &&str| name.as_bytes().starts_with(with.as_bytes());
+    FOR_DATA.iter().any(|known| name == *known)
+        || above.ends_with("lib") && FOR_MODULES.iter().any(begins)
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -49,6 +49,9 @@ fn blocked_names_and_blocked_programs_under_other_names() {
     machine.link("rm", "root/usr/bin/alias");
     machine.file("root/usr/share/bash-completion/completions/rm", "no program");
     machine.file("root/usr/lib/data/rm", "no program");
+    machine.file("root/usr/libexec/data/rm", "no program");
+    machine.dir("root/usr/local/bin");
+    machine.link("..", "root/usr/local/bin/rm");
     let rm = machine.at("root/usr/bin/rm");
     fs::hard_link(&rm, machine.at("root/usr/bin/gone")).unwrap();
     machine.program("root/usr/bin/RM");
@@ -59,7 +62,7 @@ fn blocked_names_and_blocked_programs_under_other_names() {
             ("/usr/bin/rm", "rm"),
             ("/usr/bin/RM", "rm"),
             ("/usr/bin/gone", "gone (it is rm)"),
-            ("/usr/bin/busybox", "busybox"),
+            ("/usr/bin/busybox", "busybox (it can be rm)"),
             ("/usr/bin/systemctl", "systemctl (it is reboot)"),
             ("/usr/sbin/reboot", "reboot"),
             ("/usr/sbin/mkfs.ext4", "mkfs*"),
@@ -68,6 +71,15 @@ fn blocked_names_and_blocked_programs_under_other_names() {
     );
     assert_eq!(rootfs.kept(), [""; 0].map(PathBuf::from));
     assert_eq!(rootfs.warnings(), [""; 0]);
+    for (program, rule) in [
+        ("/usr/bin/gone", Some("rm")),
+        ("/usr/sbin/mke2fs", Some("mkfs*")),
+        ("/usr/bin/busybox", Some("rm")),
+        ("/usr/bin/ls", None),
+        ("/", None),
+    ] {
+        assert_eq!(rootfs.blocks(Path::new(program)), rule, "{program}");
+    }
     // What is on the host is what names are resolved to.
     assert_eq!(rootfs.host_path(Path::new("/bin/rm")), Some(rm));
 }
@@ -76,7 +88,10 @@ fn blocked_names_and_blocked_programs_under_other_names() {
 fn who_blocks_nothing_gets_no_stub_and_busybox_only_matters_where_it_could_be_one() {
     stand(&blocking(debian(), &[]).plan(), &[]);
     stand(&blocking(debian(), &["curl"]).plan(), &[]);
-    stand(&blocking(debian(), &["wget"]).plan(), &[("/usr/bin/busybox", "busybox")]);
+    stand(
+        &blocking(debian(), &["wget"]).plan(),
+        &[("/usr/bin/busybox", "busybox (it can be wget)")],
+    );
 }
 
 #[test]
