@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod attack;
+pub mod cgroup;
 pub mod life;
 pub mod processes;
 mod started;
@@ -18,6 +19,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use cgroup::Groups;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use noxrunner_client::Connection;
@@ -89,6 +91,7 @@ pub struct TestDaemon {
     /// The tier of its sandboxes, as it says.
     pub tier: Tier,
     family: Family,
+    groups: Groups,
     wrapper: Vec<String>,
     arguments: Vec<String>,
     child: Child,
@@ -123,10 +126,13 @@ impl TestDaemon {
         fs::create_dir(&base).unwrap();
         let [wrapper, arguments]: [Vec<String>; 2] =
             [wrapper, arguments].map(|list| list.iter().map(|a| (*a).to_owned()).collect());
-        let child = spawn(dir.path(), &socket, &base, &wrapper, &arguments);
+        let mut groups = Groups::default();
+        let enter = groups.next(dir.path());
+        let child = spawn(dir.path(), &socket, &base, &enter, &wrapper, &arguments);
         let family = Family::new(dir.path());
         let tier = Tier::None;
-        let mut daemon = Self { dir, socket, base, tier, family, wrapper, arguments, child };
+        let mut daemon =
+            Self { dir, socket, base, tier, family, groups, wrapper, arguments, child };
         daemon.wait_until_it_answers();
         daemon
     }
@@ -155,6 +161,11 @@ impl TestDaemon {
     /// The daemon's process id.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    /// Its control group, where the tests run with a place for those of daemons.
+    pub fn group(&self) -> Option<&Path> {
+        self.groups.last()
     }
 
     /// What it wrote on stderr so far, over all its starts.
@@ -190,8 +201,9 @@ impl TestDaemon {
     /// Starts it again after it ended, with the same socket, base directory and arguments.
     #[track_caller]
     pub fn start_again(&mut self) {
+        let enter = self.groups.next(self.dir.path());
         let Self { dir, socket, base, wrapper, arguments, .. } = &*self;
-        self.child = spawn(dir.path(), socket, base, wrapper, arguments);
+        self.child = spawn(dir.path(), socket, base, &enter, wrapper, arguments);
         self.wait_until_it_answers();
     }
 
@@ -341,6 +353,8 @@ impl Drop for TestDaemon {
             return;
         }
         eventually("nothing of the daemon runs", SOON, || self.processes().is_empty());
+        let ended = self.child.try_wait().unwrap();
+        self.groups.remove(ended.is_none_or(|status| status.signal().is_some()));
     }
 }
 
@@ -367,6 +381,7 @@ fn spawn(
     dir: &Path,
     socket: &Path,
     base: &Path,
+    enter: &[String],
     wrapper: &[String],
     arguments: &[String],
 ) -> Child {
@@ -375,7 +390,7 @@ fn spawn(
     let level: &[&str] = if says_level { &[] } else { &["--log-level", "debug"] };
     let mut command = noxrunnerd(dir, socket, base);
     command.args(level).args(arguments);
-    under(wrapper, command).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    under(enter, under(wrapper, command)).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 /// The params of an exec with nothing special about it.
