@@ -13,7 +13,6 @@ pub mod wire;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -30,7 +29,7 @@ use noxrunner_protocol::types::{
 use noxrunner_protocol::{RpcError, method};
 use processes::{Family, Numbers, Process, TIER_FILE};
 use serde_json::Value;
-pub use started::{Started, number_in, run};
+pub use started::{Started, number_in, run, shell_status, text};
 use tempfile::TempDir;
 use wire::{Wire, refusal};
 
@@ -354,7 +353,7 @@ impl Drop for TestDaemon {
         }
         eventually("nothing of the daemon runs", SOON, || self.processes().is_empty());
         let ended = self.child.try_wait().unwrap();
-        self.groups.remove(ended.is_none_or(|status| status.signal().is_some()));
+        self.groups.remove(ended.is_none_or(|status| status.code().is_none()));
     }
 }
 
@@ -397,14 +396,4 @@ fn spawn(
 #[track_caller]
 pub fn exec_params(id: &str, cmd: &[&str]) -> ExecParams {
     ExecParams::new(id.parse().unwrap(), cmd.iter().map(|c| (*c).to_owned()).collect())
-}
-
-/// The exit status as a shell would show it.
-pub fn shell_status(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
-}
-
-/// The text of a stream.
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
