@@ -47,6 +47,15 @@ pub struct Config {
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub stale_after: Duration,
 
+    /// How many sandboxes with the default limits are made ahead
+    #[arg(long, value_name = "COUNT", default_value = "2")]
+    pub pool: usize,
+
+    /// How many commands may be starting at once; further ones wait in line [default: twice the
+    /// processors]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub spawns: Option<u32>,
+
     /// Remove all sandboxes when ending
     #[arg(long)]
     pub ephemeral: bool,
@@ -74,6 +83,12 @@ pub enum LogFormat {
 }
 
 impl Config {
+    /// How many commands may be starting at once.
+    pub fn spawns(&self) -> usize {
+        let twice = || 2 * std::thread::available_parallelism().map_or(1, usize::from);
+        self.spawns.and_then(|count| usize::try_from(count).ok()).unwrap_or_else(twice)
+    }
+
     /// The socket to listen on.
     pub fn socket(&self, env: impl Fn(&str) -> Option<OsString>, uid: u32) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| socket::default_path(env, uid))

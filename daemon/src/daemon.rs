@@ -3,6 +3,8 @@
 //! Whatever must finish once begun (a create, a delete, an expiry) runs in a
 //! task of the daemon's own: a call is dropped when its client hangs up.
 
+mod create;
+
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +13,8 @@ use std::time::Duration;
 use noxrunner_init::message::Layers;
 use noxrunner_init::template::Unstubbed;
 use noxrunner_protocol::SessionId;
-use noxrunner_protocol::types::{CreateParams, Denial, Isolation, Lease, Network, Tier};
-use tokio::sync::watch;
+use noxrunner_protocol::types::{Denial, Isolation, Network, Tier};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
@@ -22,14 +24,13 @@ use crate::engine::Engine;
 use crate::error::CallError;
 use crate::files::work::Workers;
 use crate::limits::Limiting;
-use crate::limits::bounds::{Bounds, check};
 use crate::policy::{HostDirError, Means, PathUse, Policy, RootNames, decide};
 use crate::rootfs::Rootfs;
 use crate::sandbox::adopt::{self, Rule, Sweep};
-use crate::sandbox::dir::SandboxDir;
 use crate::sandbox::environment::HostEnvironment;
-use crate::sandbox::registry::{Entry, Leaving, LookupError, Place, Registry};
-use crate::sandbox::{Base, Key, Sandbox, Settings};
+use crate::sandbox::pool::Pool;
+use crate::sandbox::registry::{Entry, Leaving, Registry};
+use crate::sandbox::{Base, Sandbox};
 use crate::scene::{self, Scene, preparation};
 use crate::uids::Uids;
 
@@ -58,6 +59,10 @@ pub struct Daemon {
     pub policy: Policy,
     /// Where what inits see now does not hold blocked programs for good.
     pub unstubbed: Mutex<Vec<Unstubbed>>,
+    /// Sandboxes made ahead.
+    pub pool: Pool,
+    /// Who may start a command now; the others wait in line.
+    pub spawns: Arc<Semaphore>,
     /// What its sandboxes may use, and what keeps them to that.
     pub limits: Limiting,
     /// What commands see of its own environment.
@@ -79,63 +84,6 @@ pub(crate) fn joined<T>(outcome: Result<T, JoinError>) -> Result<T, CallError> {
 const SETTLE_PATIENCE: Duration = Duration::from_secs(15);
 
 impl Daemon {
-    /// Makes a sandbox, or renews the one that exists. The flag says which.
-    ///
-    /// # Errors
-    /// Why there is none; then nothing is left of it.
-    pub async fn create(
-        self: &Arc<Self>,
-        owner: u32,
-        params: CreateParams,
-    ) -> Result<(Arc<Sandbox>, bool), CallError> {
-        self.check_create(&params)?;
-        let daemon = Arc::clone(self);
-        joined(tokio::spawn(async move { daemon.create_or_renew(owner, &params).await }).await)?
-    }
-
-    /// The sandbox of that name as it is, or a new one with defaults.
-    ///
-    /// # Errors
-    /// As [`Daemon::create`].
-    pub async fn find_or_create(
-        self: &Arc<Self>,
-        caller: u32,
-        id: &SessionId,
-    ) -> Result<Arc<Sandbox>, CallError> {
-        match self.registry.find(caller, id).await {
-            Err(LookupError::NotFound) => {}
-            found => return found.map_err(CallError::lookup(id)),
-        }
-        let (daemon, id) = (Arc::clone(self), id.clone());
-        let made = tokio::spawn(async move {
-            let params = CreateParams::new(id.clone());
-            let key = Key { owner: caller, id };
-            // An exec never changes the time to live of what is there already.
-            match daemon.registry.entry(&key, |_| ()).await {
-                Entry::Exists(sandbox) => Ok(sandbox),
-                Entry::Vacant(place) => daemon.make(place, key, &params).await,
-            }
-        });
-        joined(made.await)?
-    }
-
-    fn check_create(&self, params: &CreateParams) -> Result<(), CallError> {
-        if params.lease == Lease::Connection {
-            return Err(CallError::Unsupported("sandbox.create with a lease"));
-        }
-        check(params).map_err(CallError::Invalid)?;
-        if params.network == Some(Network::Host) && self.isolation.tier == Tier::Landlock {
-            // Its commands have no sockets at all.
-            return Err(CallError::Unsupported("network \"host\" in the tier landlock"));
-        }
-        if let Some(network) = params.network
-            && !self.policy.network_allowed(self.uid == 0).contains(&network)
-        {
-            return Err(CallError::NetworkDenied(network));
-        }
-        crate::policy::check_env(params.env.iter().flatten()).map_err(CallError::Invalid)
-    }
-
     /// The names of a sandbox's places, by which its commands know them.
     ///
     /// # Errors
@@ -145,79 +93,6 @@ impl Daemon {
             Tier::Full => Ok(RootNames::mount_tree()),
             Tier::Landlock | Tier::None => RootNames::with_host_dir(sandbox_dir),
         }
-    }
-
-    async fn create_or_renew(
-        &self,
-        owner: u32,
-        params: &CreateParams,
-    ) -> Result<(Arc<Sandbox>, bool), CallError> {
-        let key = Key { owner, id: params.session_id.clone() };
-        let fits = |sandbox: &Sandbox| {
-            params.network.is_none_or(|network| network == sandbox.settings().network)
-        };
-        let renew = |sandbox: &Sandbox| {
-            if fits(sandbox) {
-                sandbox.change(|settings| settings.renew(params, Moment::now()));
-            }
-        };
-        match self.registry.entry(&key, renew).await {
-            Entry::Vacant(place) => Ok((self.make(place, key, params).await?, true)),
-            Entry::Exists(sandbox) if !fits(&sandbox) => {
-                Err(CallError::OtherNetwork(key.id.to_string(), sandbox.settings().network))
-            }
-            Entry::Exists(sandbox) => {
-                let bounds = Bounds::of(&sandbox.settings().limits, &self.limits.defaults);
-                if bounds != sandbox.confines.bounds() {
-                    let confines = Arc::clone(&sandbox.confines);
-                    joined(spawn_blocking(move || confines.change(bounds)).await)??;
-                }
-                save(&sandbox).await?;
-                Ok((sandbox, false))
-            }
-        }
-    }
-
-    async fn make(
-        &self,
-        place: Place,
-        key: Key,
-        params: &CreateParams,
-    ) -> Result<Arc<Sandbox>, CallError> {
-        if *self.stop.borrow() {
-            return Err(CallError::Stopping);
-        }
-        let (base, id) = (self.config.base_dir.clone(), key.id.clone());
-        let uids = self.uids.clone();
-        let reachable = self.isolation.tier != Tier::Full;
-        let scene = self.scene.clone();
-        let making = spawn_blocking(move || {
-            let owner = uids.map(|uids| uids.reserve()).transpose()?;
-            let dir = SandboxDir::create(&base, &id, owner, reachable)?;
-            Ok::<_, CallError>((dir, scene.and_then(|scene| look_again(&scene))))
-        });
-        let (dir, changed) = joined(making.await)??;
-        self.rebuild(changed).await;
-        let now = Moment::now();
-        let network = match self.isolation.tier {
-            // There is no other; who asked for one was told.
-            Tier::Landlock => Network::None,
-            Tier::Full | Tier::None => params.network.unwrap_or(self.policy.network_default()),
-        };
-        let settings = Settings::new(params, network, now);
-        let sandbox = Arc::new(Sandbox::new(key, dir, now.wall, settings, &self.limits));
-        let (saved, init) = tokio::join!(save(&sandbox), sandbox.init(&self.engine));
-        if let Err(error) = saved.and(init.map_err(CallError::from)) {
-            sandbox.end().await;
-            let left = joined(spawn_blocking(move || sandbox.dir.remove()).await)?;
-            if let Err(left) = left {
-                tracing::error!(error = %left, "cannot remove what a failed create left");
-            }
-            return Err(error);
-        }
-        tracing::info!(session = %sandbox.key.id, dir = %sandbox.dir.path().display(), "created");
-        place.fill(Arc::clone(&sandbox));
-        Ok(sandbox)
     }
 
     /// Whether a program exists for a sandbox's commands, by a path as they name it.
@@ -247,6 +122,9 @@ impl Daemon {
         match self.engine.prepare(wish).await {
             Ok(unstubbed) => {
                 *self.unstubbed.lock().unwrap_or_else(PoisonError::into_inner) = unstubbed;
+                for spare in self.pool.flush() {
+                    tokio::spawn(spare.clear());
+                }
             }
             Err(error) => tracing::warn!(%error, "sandboxes go on seeing what they saw"),
         }
@@ -378,6 +256,9 @@ impl Daemon {
             );
         }
         let mut tasks = tokio::task::JoinSet::new();
+        for spare in self.pool.close() {
+            tasks.spawn(spare.clear());
+        }
         for sandbox in self.registry.visible(0) {
             let leaving = if self.config.ephemeral { self.registry.remove(&sandbox) } else { None };
             let daemon = Arc::clone(self);

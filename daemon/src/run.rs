@@ -14,7 +14,7 @@ use noxrunner_init::Zygote;
 use noxrunner_protocol::types::Tier;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 
 use crate::cgroup::{Controller, Hierarchy, Version};
@@ -29,6 +29,7 @@ use crate::lock::{BaseLock, LockError};
 use crate::policy::{Policy, PolicyFileError};
 use crate::rootfs::{Inputs, RootfsError};
 use crate::sandbox::environment::{DEFAULT_PATH, HostEnvironment};
+use crate::sandbox::pool::{self, Pool};
 use crate::sandbox::registry::Registry;
 use crate::scene::{Scene, means, preparation};
 use crate::serve::listen::{self, ListenError};
@@ -96,6 +97,8 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     let (socket, base) = (daemon.socket.display(), daemon.config.base_dir.display());
     tracing::info!(%socket, %base, uid, version = handlers::VERSION, "listening");
 
+    // Not before the sweep, which takes a directory without a manifest for a dead daemon's.
+    let pool = tokio::spawn(pool::keep(Arc::clone(&daemon)));
     let outcome = tokio::select! {
         () = serve::serve(listener, Arc::clone(&daemon), handlers::methods(&daemon)) => Ok(()),
         Err(failed) = oversee(&daemon, signals, first_sweep) => Err(failed),
@@ -104,6 +107,8 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     drop(bound);
     daemon.stop.send_replace(true);
     daemon.end().await;
+    // One that was being made is cleared there.
+    let _ = pool.await;
     // Everything below the zygote is gone when it is.
     daemon.engine.end().await;
     tracing::info!("ended");
@@ -187,6 +192,8 @@ pub async fn assemble(
         policy,
         unstubbed: Mutex::new(unstubbed),
         limits,
+        pool: Pool::new(config.pool),
+        spawns: Arc::new(Semaphore::new(config.spawns())),
         workers: Workers::default(),
         connections: watch::Sender::new(0),
         stop: watch::Sender::new(false),

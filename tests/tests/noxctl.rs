@@ -83,9 +83,8 @@ fn doctor_and_policy_explain(daemon: TestDaemon) {
     let full = daemon.tier == Tier::Full;
     assert_eq!(line("in use ").contains("network namespace"), full, "{stdout}");
     assert_eq!(stdout.contains(without_network), !full, "{stdout}");
-    for part in ["memory", "to mend it", daemon.socket.to_str().unwrap()] {
-        assert!(stdout.contains(part), "{part}: {stdout}");
-    }
+    assert!(stdout.contains(daemon.socket.to_str().unwrap()), "{stdout}");
+    assert_eq!(stdout.contains("missing "), stdout.contains("to mend it"), "{stdout}");
     let (status, stdout, _) = noxctl(&daemon, &["policy"]);
     assert!(status == 0 && stdout.contains("mkfs*"), "{stdout}");
     for (key, value) in [("exec", "anywhere"), ("delete", "allowed")] {

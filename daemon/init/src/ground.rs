@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setegid, seteuid};
 use crate::init;
 use crate::message::{
     FromInit, InitSpec, Layers, Places, Preparation, PrepareFailure, PrepareStep, Rlimits,
-    SpawnStep,
+    SpawnStep, ToInitRef,
 };
 use crate::rootfs::{Ground, PLACES};
 use crate::seccomp::Filter;
@@ -102,6 +102,8 @@ impl Kit {
         };
         let (pid, _) = self.fork_full(Vec::new(), &spec, &theirs).map_err(spawn)?;
         drop(theirs);
+        transport::send(ours.as_fd(), &ToInitRef::Begin, &[])
+            .map_err(|_| PrepareFailure::Silent)?;
         let deadline = Instant::now() + REHEARSAL;
         let word = loop {
             match transport::recv::<FromInit>(ours.as_fd()) {
@@ -174,8 +176,7 @@ impl Kit {
             | CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWPID
             | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS
-            | CloneFlags::CLONE_NEWCGROUP;
+            | CloneFlags::CLONE_NEWUTS;
         if !host_network {
             namespaces |= CloneFlags::CLONE_NEWNET;
         }

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -38,6 +38,9 @@ pub(crate) fn run(control: &OwnedFd, walls: &Walls<'_>) -> c_int {
     // The number is taken by the zygote's own end, so nothing that the walls need has it.
     let Ok(control) = sys::move_to(control, CONTROL) else { return 1 };
     let _ = prctl::set_name(c"nox-init");
+    if wait_to_begin(&control).is_err() {
+        return 1;
+    }
     let ended = match set_up(walls) {
         Ok(ended) => ended,
         Err((step, errno)) => {
@@ -58,6 +61,20 @@ pub(crate) fn run(control: &OwnedFd, walls: &Walls<'_>) -> c_int {
     while init.turn().is_ok() {}
     // The end of process 1 is that of its namespace: the kernel kills the rest (pid_namespaces(7)).
     c_int::from(!has_pid_namespace && !descendants::kill_all(&init.commands.into_ended()))
+}
+
+/// Waits until the daemon has put this process where it belongs.
+fn wait_to_begin(control: &OwnedFd) -> Result<(), Over> {
+    loop {
+        match transport::recv::<ToInit>(control.as_fd()) {
+            Ok((ToInit::Begin, _)) => return Ok(()),
+            Err(TransportError::WouldBlock) => {
+                let _ =
+                    poll(&mut [PollFd::new(control.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+            }
+            Ok((ToInit::Exec(_) | ToInit::Signal { .. }, _)) | Err(_) => return Err(Over),
+        }
+    }
 }
 
 /// Puts up the walls that hold every command of this sandbox.
@@ -188,6 +205,7 @@ impl Init {
                         }
                     }
                     ToInit::Signal { id, signal } => return Ok(Some((id, signal))),
+                    ToInit::Begin => return Err(TransportError::Malformed),
                 }
                 Ok(None)
             });

@@ -236,6 +236,8 @@ pub enum SpawnStep {
 /// From the daemon to an init, as the init reads it.
 #[derive(Debug, Deserialize)]
 pub enum ToInit {
+    /// Begin, in the control groups that the init is in by now. Comes first and once.
+    Begin,
     /// Run a command. Its standard input, output and error come with this message, or
     /// its input alone, or nothing. The init makes the others: an empty input, and pipes that it reads.
     Exec(Exec),
@@ -251,6 +253,8 @@ pub enum ToInit {
 /// [`ToInit`] without its own copy of the command; it is written the same.
 #[derive(Debug, Serialize)]
 pub enum ToInitRef<'a> {
+    /// As [`ToInit::Begin`].
+    Begin,
     /// As [`ToInit::Exec`].
     Exec(&'a Exec),
     /// As [`ToInit::Signal`].
@@ -343,6 +347,8 @@ pub(crate) enum FromSupervisor<T> {
 /// What an init does before it takes requests, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetupStep {
+    /// unshare(2) of a cgroup namespace.
+    ControlGroups,
     /// Writing the maps of its user namespace, user_namespaces(7).
     IdMaps,
     /// Becoming the sandbox's user, setresuid(2) and its like.
@@ -450,7 +456,7 @@ mod tests {
         let bytes = postcard::to_stdvec(&ToInitRef::Exec(&exec)).unwrap();
         match postcard::from_bytes(&bytes).unwrap() {
             ToInit::Exec(read) => assert_eq!((read.id, read.argv), (exec.id, exec.argv)),
-            ToInit::Signal { .. } => panic!("a signal was read"),
+            other => panic!("{other:?} was read"),
         }
         let bytes = postcard::to_stdvec(&ToInitRef::Signal { id: 7, signal: 9 }).unwrap();
         let read = postcard::from_bytes(&bytes).unwrap();

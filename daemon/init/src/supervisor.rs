@@ -195,7 +195,7 @@ impl Supervising {
                 Ok(())
             }
             Err(TransportError::WouldBlock) => Ok(()),
-            Ok((ToInit::Signal { .. }, _)) | Err(_) => Err(Over),
+            Ok((ToInit::Begin | ToInit::Signal { .. }, _)) | Err(_) => Err(Over),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, chdir, pivot_root, setgroups, sethostname, setresgid, setresuid};
@@ -94,6 +95,8 @@ impl Walls<'_> {
                 restrict_on_host(directory, readable, *rules).map_err(at(SetupStep::Landlock))
             }
             Self::Full { outside, places, host_network, rlimits, rules, executable, .. } => {
+                // Not before the daemon has put this process into its group: that is the root it sees.
+                unshare(CloneFlags::CLONE_NEWCGROUP).map_err(at(SetupStep::ControlGroups))?;
                 become_sandbox_user(*outside)?;
                 go_first()?;
                 move_into_root(places, *host_network, rlimits.shm_bytes, *rules)?;

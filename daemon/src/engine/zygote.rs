@@ -12,7 +12,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use noxrunner_init::Zygote;
 use noxrunner_init::message::{
-    Findings, FromZygote, InitSpec, Preparation, PrepareFailure, ToZygote,
+    Findings, FromZygote, InitSpec, Preparation, PrepareFailure, ToInitRef, ToZygote,
 };
 use noxrunner_init::template::Unstubbed;
 use noxrunner_init::transport::{self, TransportError};
@@ -107,11 +107,16 @@ impl Engine {
         timeout(patience, asking).await.unwrap_or(Err(EngineError::NotReady(patience.as_secs())))
     }
 
-    /// Starts an init and waits until it is ready.
+    /// Starts an init and waits until it is ready. It does nothing before `hold`, which is
+    /// given its process id, is done.
     ///
     /// # Errors
     /// What failed, and why.
-    pub async fn spawn_init(&self, spec: InitSpec) -> Result<Arc<Init>, EngineError> {
+    pub async fn spawn_init(
+        &self,
+        spec: InitSpec,
+        hold: impl AsyncFnOnce(i32) -> Result<(), EngineError>,
+    ) -> Result<Arc<Init>, EngineError> {
         let (ours, theirs) =
             transport::pair().map_err(|e| EngineError::os("make a pair of sockets", e))?;
         let (answer, answered) = oneshot::channel();
@@ -132,7 +137,14 @@ impl Engine {
             answered.await.map_err(|_| EngineError::ZygoteGone)?
         };
         match timeout(START_PATIENCE, spawning).await {
-            Ok(spawned) => Init::start(ours, spawned?).await,
+            Ok(spawned) => {
+                let spawned = spawned?;
+                // Without a word it ends when its socket is closed.
+                hold(spawned.pid).await?;
+                transport::send(ours.as_fd(), &ToInitRef::Begin, &[])
+                    .map_err(|error| send_error(error, EngineError::InitGone))?;
+                Init::start(ours, spawned).await
+            }
             Err(_) => {
                 self.lock().waiting.remove(&ticket);
                 Err(EngineError::NotReady(START_PATIENCE.as_secs()))

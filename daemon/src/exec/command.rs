@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nix::libc;
-use noxrunner_init::message::{ExecStep, Status};
 use noxrunner_protocol::limits;
 use noxrunner_protocol::types::{
     Cause, Denial, Encoding, ExecParams, ExecResult, Network, ResourceUsage, Tier,
@@ -15,12 +13,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::hint;
+use super::outcome::{self, Outcome};
 use super::output::Captured;
-use super::supervise::{self, End, Finished, Terms};
+use super::supervise::{self, Finished, Terms};
 use crate::daemon::{Daemon, joined};
-use crate::engine::{EngineError, errno_text};
 use crate::error::CallError;
-use crate::limits::Stop;
 use crate::policy::{
     CommandRequest, Inside, PathUse, Refusal, RootNames, Shown, View, check_words, decide,
 };
@@ -61,6 +58,7 @@ pub async fn exec(
         max_output: usize::try_from(params.max_output_bytes).unwrap_or(usize::MAX),
         stop_after: daemon.policy.max_output(),
         keep_free: daemon.policy.keep_free(),
+        spawns: Arc::clone(&daemon.spawns),
     };
     let place = decide(params.workdir.as_bytes(), PathUse::Directory, &names(daemon, &sandbox)?)
         .map_err(|error| CallError::Invalid(format!("workdir {error}")))?;
@@ -100,9 +98,10 @@ pub async fn exec(
     if result.hint.is_none() {
         result.hint = match result.cause {
             Cause::NotFound => hint::not_found(daemon, &params),
-            Cause::Exited if offline => hint::offline(&result),
-            Cause::Exited
-            | Cause::Signaled
+            Cause::Exited => {
+                hint::blocked(&result).or_else(|| hint::offline(&result).filter(|_| offline))
+            }
+            Cause::Signaled
             | Cause::Timeout
             | Cause::Oom
             | Cause::Denied
@@ -178,15 +177,6 @@ struct Answer {
     warnings: Vec<String>,
 }
 
-/// What an answer's fields are for each way a command ends.
-struct Outcome {
-    exit_code: i32,
-    cause: Cause,
-    /// Ours, where the command had no chance to say it.
-    stderr: Option<String>,
-    hint: Option<String>,
-}
-
 impl Answer {
     fn new(params: &ExecParams, place: &Inside, tier: Tier) -> Self {
         Self {
@@ -218,51 +208,7 @@ impl Answer {
         exists: &dyn Fn(&Path) -> bool,
     ) -> Result<ExecResult, CallError> {
         let Finished { end, stdout, stderr, usage, duration } = finished;
-        let outcome = match end {
-            End::Own(Status::Exited(code)) => {
-                Outcome { exit_code: code, cause: Cause::Exited, stderr: None, hint: None }
-            }
-            // Of a single file, the kernel keeps to the limit of storage itself (getrlimit(2)).
-            End::Own(Status::Signaled(libc::SIGXFSZ)) => limited(
-                "a file of it grew beyond the sandbox's storage limit: ephemeralStorageLimit",
-            ),
-            End::OutOfMemory(status) => Outcome {
-                exit_code: match status {
-                    Status::Exited(code) => code,
-                    Status::Signaled(signal) => 128 + signal,
-                },
-                cause: Cause::Oom,
-                stderr: None,
-                hint: Some(format!("the sandbox ran out of memory: {MEMORY_HINT}")),
-            },
-            End::TooMuchOutput => limited(
-                "it printed more than the policy's setting \"max_output\" lets a command print",
-            ),
-            End::Stopped(why) => stopped(why),
-            End::Own(Status::Signaled(signal)) => {
-                let hint = nix::sys::signal::Signal::try_from(signal).ok();
-                let hint = hint.map(|signal| format!("{signal} ended it"));
-                Outcome { exit_code: 128 + signal, cause: Cause::Signaled, stderr: None, hint }
-            }
-            End::Timeout => {
-                let hint = format!(
-                    "its {:?} s were over: timeoutSeconds gives it more",
-                    params.timeout_seconds.get()
-                );
-                Outcome { exit_code: 124, cause: Cause::Timeout, stderr: None, hint: Some(hint) }
-            }
-            End::SandboxGone => Outcome {
-                exit_code: 137,
-                cause: Cause::Signaled,
-                stderr: None,
-                hint: Some(
-                    "the sandbox ended around it: deleted, expired, or its init was killed".into(),
-                ),
-            },
-            End::NotStarted(step, errno) => {
-                not_started(step, errno, &params.cmd, programs, exists)?
-            }
-        };
+        let outcome = outcome::of(end, params, programs, exists)?;
         let mut result = self.compose(outcome, &stdout, stderr);
         result.duration_ms = duration.as_millis().try_into().unwrap_or(u64::MAX);
         result.usage = ResourceUsage {
@@ -327,101 +273,6 @@ fn whole_characters(bytes: &[u8]) -> &[u8] {
         }
     }
     bytes
-}
-
-const MEMORY_HINT: &str = "memoryLimit at sandbox.create (noxctl create --mem) gives it more";
-
-fn limited(hint: &str) -> Outcome {
-    Outcome { exit_code: 137, cause: Cause::Limit, stderr: None, hint: Some(hint.to_owned()) }
-}
-
-/// What it means that everything in the sandbox was stopped.
-fn stopped(why: Stop) -> Outcome {
-    match why {
-        Stop::Memory => Outcome {
-            exit_code: 137,
-            cause: Cause::Oom,
-            stderr: None,
-            hint: Some(format!("the sandbox used more memory than it may: {MEMORY_HINT}")),
-        },
-        Stop::Processes => limited(
-            "the sandbox had as many processes as it may, and all of them were stopped: pidsLimit at \
-             sandbox.create (noxctl create --pids) gives it more",
-        ),
-        Stop::Storage => limited(
-            "the sandbox's files took up more than they may, and its processes were stopped: remove \
-             some, or give it more with ephemeralStorageLimit (noxctl create --storage)",
-        ),
-        Stop::Inodes => limited(
-            "the sandbox had more files than it may, and its processes were stopped: remove some; the \
-             policy's setting \"default_inodes\" gives more",
-        ),
-        Stop::DiskFull => limited(
-            "the disk that sandboxes are on is nearly full, and what wrote to it was stopped: free some \
-             of it; the policy's setting \"keep_free\" says how much stays free",
-        ),
-    }
-}
-
-/// What it means that a command could not be started.
-fn not_started(
-    step: ExecStep,
-    errno: i32,
-    cmd: &[String],
-    programs: &[PathBuf],
-    exists: &dyn Fn(&Path) -> bool,
-) -> Result<Outcome, CallError> {
-    let name = cmd.first().map_or("", String::as_str);
-    // The kernel says ENOENT of a missing interpreter too (execve(2)), and EACCES where a
-    // directory of the search path is closed to the sandbox's user.
-    let missing = || !programs.iter().any(|program| exists(program));
-    match (step, errno) {
-        (ExecStep::Execve, libc::ENOENT | libc::ENOTDIR | libc::EACCES) if missing() => {
-            Ok(Outcome {
-                exit_code: 127,
-                cause: Cause::NotFound,
-                stderr: Some(format!("Command not found: {name}\n")),
-                hint: None,
-            })
-        }
-        (ExecStep::Execve, errno) => Ok(Outcome {
-            exit_code: 126,
-            cause: Cause::NotExecutable,
-            stderr: Some(format!("Cannot execute {name}: {}\n", errno_text(errno))),
-            hint: execute_hint(errno),
-        }),
-        // fork(2): the sandbox has as many processes as it may.
-        (ExecStep::Clone | ExecStep::Supervisor, libc::EAGAIN) => Ok(Outcome {
-            exit_code: 126,
-            cause: Cause::Limit,
-            stderr: Some(format!("Cannot execute {name}: {}\n", errno_text(errno))),
-            ..stopped(Stop::Processes)
-        }),
-        (ExecStep::Workdir, _) => Err(CallError::Invalid(format!(
-            "cannot run in the working directory: {}",
-            errno_text(errno)
-        ))),
-        (
-            ExecStep::Descriptors
-            | ExecStep::Prepare
-            | ExecStep::Clone
-            | ExecStep::Supervisor
-            | ExecStep::Session
-            | ExecStep::Descriptor,
-            _,
-        ) => Err(CallError::Engine(EngineError::Exec { step, errno })),
-    }
-}
-
-fn execute_hint(errno: i32) -> Option<String> {
-    let hint = match errno {
-        libc::ENOENT | libc::ENOTDIR => "the interpreter that its first line names does not exist",
-        libc::EACCES => "it is not executable, or a directory",
-        libc::ENOEXEC => "it is no program: a script needs a first line such as #!/bin/sh",
-        libc::E2BIG => "pass large data on standard input or in a file",
-        _ => return None,
-    };
-    Some(hint.to_owned())
 }
 
 #[cfg(test)]

@@ -27,6 +27,15 @@ pub(super) fn offline(result: &ExecResult) -> Option<String> {
     })
 }
 
+/// A blocked command that something the caller named has tried.
+pub(super) fn blocked(result: &ExecResult) -> Option<String> {
+    (result.exit_code != 0 && result.stderr.contains("Command not allowed: ")).then(|| {
+        "the daemon's policy blocks it however it is run; commands = \"direct\" in its policy file \
+         (--policy FILE) checks only what you name yourself"
+            .to_owned()
+    })
+}
+
 /// A program that this machine has and sandboxes do not see.
 pub(super) fn not_found(daemon: &Daemon, params: &ExecParams) -> Option<String> {
     let program = OsStr::new(params.cmd.first()?);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`command`] | one exec, from its params to its answer |
 //! | [`hint`] | what a newcomer's failure most likely means |
+//! | `outcome` | what each way that a command ends means |
 //! | `pipes` | the pipes of a command |
 //! | [`supervise`] | owns a running command: its deadline, its pipes, its end |
 //! | [`output`] | keeps the beginning of a stream and counts the rest |
@@ -13,6 +14,7 @@
 
 pub mod command;
 pub mod hint;
+mod outcome;
 pub mod output;
 mod pipes;
 pub mod supervise;

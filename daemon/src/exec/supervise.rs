@@ -18,7 +18,7 @@ use std::time::Duration;
 use nix::libc::SIGKILL;
 use noxrunner_init::message::{ExecId, ExecStep, Status, Usage};
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -46,6 +46,8 @@ pub struct Terms {
     pub stop_after: Option<u64>,
     /// Bytes that it leaves free on the disk.
     pub keep_free: u64,
+    /// Who may start a command now.
+    pub spawns: Arc<Semaphore>,
 }
 
 /// How a command's life ended.
@@ -127,7 +129,7 @@ async fn run<T>(
     client: &mut oneshot::Sender<T>,
 ) -> Result<Finished, EngineError> {
     let started = Instant::now();
-    let Terms { deadline, stdin, max_output, stop_after, keep_free } = terms;
+    let Terms { deadline, stdin, max_output, stop_after, keep_free, spawns } = terms;
     let (input, theirs) = match stdin {
         Some(bytes) => {
             let (ours, theirs) = pipes::input(sandbox.host_uid())?;
@@ -135,10 +137,16 @@ async fn run<T>(
         }
         None => (None, None),
     };
-    let launched = tokio::select! {
+    let starting = async {
+        // First come, first served. It never closes.
+        let turn = spawns.acquire().await.ok();
+        let stdin = theirs.as_ref().map(AsFd::as_fd);
+        Ok((launch(engine, sandbox, spec, stdin).await?, turn))
+    };
+    let launched: Option<Result<_, EngineError>> = tokio::select! {
         // First, since it seldom waits, and then no timer is set.
         biased;
-        launched = launch(engine, sandbox, spec, theirs.as_ref().map(AsFd::as_fd)) => Some(launched?),
+        launched = starting => Some(launched),
         () = client.closed() => None,
         () = sleep_until(deadline) => None,
     };
@@ -147,7 +155,7 @@ async fn run<T>(
     let budget = stop_after.map(Budget::new);
     let captured = || Captured::new(max_output, budget.as_ref());
     let (mut stdout, mut stderr) = (captured(), captured());
-    let Some((init, Course { id, slow, mut ended })) = launched else {
+    let Some(((init, Course { id, slow, mut ended }), turn)) = launched.transpose()? else {
         let (usage, duration) = (Usage::default(), started.elapsed());
         return Ok(Finished { end: End::Timeout, stdout, stderr, usage, duration });
     };
@@ -156,7 +164,10 @@ async fn run<T>(
     let mut pipes = None;
     let (ending, cut, duration) = {
         let reading = async {
-            let Ok(slow) = slow.await else { return Ok(()) };
+            let slow = slow.await;
+            // It runs, or has run already: somebody else's turn.
+            drop(turn);
+            let Ok(slow) = slow else { return Ok(()) };
             limits::watch::start(sandbox, &init, keep_free);
             read(slow, &mut pipes, &mut stdout, &mut stderr).await
         };

@@ -59,8 +59,6 @@ pub struct Bounds {
     pub memory: u64,
     /// Processor time, in thousandths of a core.
     pub cpu_millis: u64,
-    /// Whether that was asked for.
-    pub asked_cpu: bool,
     /// Processes and threads.
     pub pids: u64,
     /// Storage in all its places, in bytes.
@@ -84,7 +82,6 @@ impl Bounds {
         Self {
             memory: units(LimitName::Memory, defaults.memory).max(LEAST_MEMORY),
             cpu_millis: or(cpu, defaults.cpu_millis).max(LEAST_CPU_MILLIS),
-            asked_cpu: cpu.is_some(),
             pids: units(LimitName::Pids, defaults.pids),
             storage: units(LimitName::EphemeralStorage, defaults.storage),
             inodes: units(LimitName::Inodes, defaults.inodes),
@@ -131,7 +128,7 @@ mod tests {
         ];
         let asked = asked.into_iter().map(|(name, text)| (name, text.to_owned())).collect();
         let bounds = Bounds::of(&asked, &defaults);
-        assert_eq!((bounds.cpu_millis, bounds.asked_cpu), (1500, true));
+        assert_eq!(bounds.cpu_millis, 1500);
         assert_eq!((bounds.memory, bounds.pids), (1 << 30, 12));
         assert_eq!((bounds.inodes, bounds.storage), (defaults.inodes, defaults.storage));
         assert_eq!(bounds.shm(), 64 << 20);

@@ -23,6 +23,7 @@ pub mod confines;
 mod processes;
 pub mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use noxrunner_protocol::types::{EnforcedBy, LimitName, LimitStatus, Limits, Tier};
@@ -97,8 +98,8 @@ impl Enforcers {
         }
     }
 
-    /// A sandbox's limits as the wire shows them.
-    pub fn status(&self, bounds: &Bounds) -> Limits {
+    /// A sandbox's limits as the wire shows them: as they were asked for, where they were.
+    pub fn status(&self, bounds: &Bounds, asked: &BTreeMap<LimitName, String>) -> Limits {
         let names = [
             (LimitName::Cpu, cores(bounds.cpu_millis)),
             (LimitName::Memory, bounds.memory.to_string()),
@@ -110,8 +111,9 @@ impl Enforcers {
         let status = |(name, value)| {
             let enforced_by = self.by(name);
             let overshoot = (enforced_by == EnforcedBy::Watch).then(|| overshoot(name).to_owned());
-            // What nothing enforces is shown only to who asked for it.
-            let value = (enforced_by != EnforcedBy::None || bounds.asked_cpu).then_some(value);
+            // A default that nothing enforces is none.
+            let default = (enforced_by != EnforcedBy::None).then_some(value);
+            let value = asked.get(&name).cloned().or(default);
             (name, LimitStatus { value, enforced_by, overshoot })
         };
         names.into_iter().map(status).collect()
@@ -158,7 +160,8 @@ mod tests {
     fn without_groups_each_limit_says_what_holds_it() {
         let bounds = Bounds::of(&Default::default(), &Defaults::built_in());
         let by = |tier, shares_user, name| {
-            Enforcers::new(None, tier, shares_user).status(&bounds)[&name].enforced_by
+            let enforcers = Enforcers::new(None, tier, shares_user);
+            enforcers.status(&bounds, &BTreeMap::new())[&name].enforced_by
         };
         for tier in [Tier::Full, Tier::Landlock, Tier::None] {
             for shares in [true, false] {

@@ -88,6 +88,23 @@ impl SandboxDir {
         Ok(dir)
     }
 
+    /// Gives it another name, for another session. What is open or mounted of it stays so.
+    ///
+    /// # Errors
+    /// As rename(2); then it keeps its name.
+    pub fn rename(&mut self, id: &SessionId) -> io::Result<()> {
+        let base = self.path.parent().unwrap_or(Path::new("/"));
+        // An empty directory holds the name until this one takes its place (rename(2)).
+        let made = tempfile::Builder::new()
+            .prefix(&format!("{PREFIX}{}.", id.readable()))
+            .rand_bytes(RANDOM)
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(base)?;
+        std::fs::rename(&self.path, made.path())?;
+        self.path = made.keep();
+        Ok(())
+    }
+
     /// Takes over a directory that is there.
     ///
     /// # Errors

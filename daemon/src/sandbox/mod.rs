@@ -8,6 +8,7 @@
 //! | [`gate`] | who is inside its files |
 //! | [`manifest`] | what outlives the daemon |
 //! | [`adopt`] | what an earlier daemon, or the Python tool, left behind |
+//! | [`pool`] | sandboxes made ahead |
 //! | [`plan`] | what policy approved, turned into what init runs |
 
 pub mod adopt;
@@ -16,6 +17,7 @@ pub mod environment;
 pub mod gate;
 pub mod manifest;
 pub mod plan;
+pub mod pool;
 pub mod registry;
 
 use std::collections::BTreeMap;
@@ -40,6 +42,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use dir::SandboxDir;
 use gate::Gate;
 use manifest::Manifest;
+use pool::Spare;
 
 /// Whose sandbox, and which.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,6 +173,22 @@ impl Sandbox {
         }
     }
 
+    /// One that was made ahead.
+    pub fn of_spare(key: Key, spare: Spare, created_at: SystemTime, settings: Settings) -> Self {
+        let Spare { dir, confines, init, .. } = spare;
+        Self {
+            key,
+            dir,
+            created_at,
+            gate: Gate::default(),
+            confines,
+            settings: Mutex::new(settings),
+            init: tokio::sync::Mutex::new(InitSlot { init: Some(init), ended: false }),
+            paper: Mutex::default(),
+            execs: AtomicU64::new(0),
+        }
+    }
+
     /// The host user, and group, that everything in it belongs to, where that is not the daemon's own.
     pub fn host_uid(&self) -> Option<u32> {
         self.dir.uid()
@@ -232,32 +251,10 @@ impl Sandbox {
         if let Some(dead) = slot.init.take() {
             dead.cleared().await;
         }
-        let (confines, spec) = (Arc::clone(&self.confines), self.spec()?);
-        let prepared = spawn_blocking(move || confines.prepare());
-        let (init, prepared) = tokio::join!(engine.spawn_init(spec), prepared);
-        let init = init?;
-        let (confines, pid) = (Arc::clone(&self.confines), init.pid());
-        let held = async {
-            flatten(prepared)?;
-            // Before its first command, whose processes follow it.
-            flatten(spawn_blocking(move || confines.take_in(pid)).await)
-        };
-        if let Err(error) = held.await {
-            init.end().await;
-            return Err(error);
-        }
+        let network = self.lock().network;
+        let init = start_init(engine, &self.confines, &self.dir, network).await?;
         slot.init = Some(Arc::clone(&init));
         Ok(init)
-    }
-
-    fn spec(&self) -> Result<InitSpec, EngineError> {
-        let directory = dir::c_path(self.dir.path());
-        Ok(InitSpec {
-            directory: directory.map_err(|e| EngineError::os("name the sandbox's directory", e))?,
-            host_id: self.host_uid(),
-            host_network: self.lock().network == Network::Host,
-            rlimits: self.confines.rlimits(),
-        })
     }
 
     /// Whether it has an init that lives, or is just being given one.
@@ -319,6 +316,32 @@ impl Sandbox {
         }
         usage
     }
+}
+
+/// Starts an init in a sandbox's directory, held to its limits.
+///
+/// # Errors
+/// Why there is none; then nothing of it is left but the control group.
+pub(crate) async fn start_init(
+    engine: &Engine,
+    confines: &Arc<Confines>,
+    dir: &SandboxDir,
+    network: Network,
+) -> Result<Arc<Init>, EngineError> {
+    let directory = dir::c_path(dir.path());
+    let spec = InitSpec {
+        directory: directory.map_err(|e| EngineError::os("name the sandbox's directory", e))?,
+        host_id: dir.uid(),
+        host_network: network == Network::Host,
+        rlimits: confines.rlimits(),
+    };
+    let (preparing, taking) = (Arc::clone(confines), Arc::clone(confines));
+    let prepared = spawn_blocking(move || preparing.prepare());
+    let hold = async move |pid| {
+        flatten(prepared.await)?;
+        flatten(spawn_blocking(move || taking.take_in(pid)).await)
+    };
+    engine.spawn_init(spec, hold).await
 }
 
 /// What a task of our own came to.

@@ -89,7 +89,7 @@ async fn create(
     }
     let (sandbox, created) = daemon.create(caller.peer.uid, params).await?;
     let settings = sandbox.settings();
-    let limits = daemon.limits.enforcers.status(&sandbox.confines.bounds());
+    let limits = daemon.limits.enforcers.status(&sandbox.confines.bounds(), &settings.limits);
     let nothing = |name: &&LimitName| {
         limits.get(name).is_some_and(|limit| limit.enforced_by == EnforcedBy::None)
     };
@@ -209,7 +209,7 @@ fn describe(sandbox: &Arc<Sandbox>, isolation: &Isolation) -> SandboxInfo {
         sandbox_dir: sandbox.dir.path().to_string_lossy().into_owned(),
         leased: false,
         isolation: isolation.clone(),
-        limits: sandbox.confines.enforcers().status(&sandbox.confines.bounds()),
+        limits: sandbox.confines.enforcers().status(&sandbox.confines.bounds(), &settings.limits),
         image: settings.image,
         usage: sandbox.usage(),
         execs: sandbox.execs(),

@@ -29,8 +29,8 @@ fn names(isolation: &Value) -> BTreeSet<&str> {
 }
 
 /// What the row of this tier says that it does not hold.
-const NOT_HELD: [&str; 7] =
-    ["file metadata", "process list", "tracking", "terminals", "file modes", "network", "limits"];
+const NOT_HELD: [&str; 6] =
+    ["file metadata", "process list", "tracking", "terminals", "file modes", "network"];
 
 #[test]
 fn without_user_namespaces_auto_takes_landlock_and_says_so_everywhere() {
