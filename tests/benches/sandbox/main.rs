@@ -19,6 +19,7 @@
 //! | `sandbox` | a daemon's exec, create, delete and health; noxctl |
 //! | `beside` | what others offer, where it is installed |
 //! | `transfer` | trees in and out |
+//! | `stress` | sandboxes made ahead, much output, a neighbour that spins |
 //! | `load` | many clients at once |
 //! | `many` | many sandboxes that wait |
 #![allow(clippy::unwrap_used)] // A benchmark that cannot run has no result.
@@ -32,6 +33,7 @@ mod pinned;
 mod report;
 mod sandbox;
 mod spawn;
+mod stress;
 mod table;
 mod transfer;
 
@@ -81,6 +83,9 @@ fn main() {
         "samples": options.scale.samples,
         "oneAtATime": one_at_a_time,
         "life": life(&daemon, &options),
+        "ahead": stress::from_the_pool(&options),
+        "output": stress::much_output(&daemon, &options),
+        "neighbour": stress::neighbour(&daemon, &options),
         "large": transfer(&daemon, Kind::Large(options.scale.large), &options),
         "small": transfer(&daemon, Kind::Small(options.scale.small), &options),
         "beside": beside(&daemon, &options),

@@ -44,9 +44,7 @@ impl Life {
 
     /// Makes a sandbox, when the one before is gone.
     pub(crate) fn create(&mut self, nonce: u64) -> Duration {
-        if self.live.is_some() {
-            self.delete(nonce);
-        }
+        self.end(nonce);
         let id: SessionId = format!("life-{nonce}").parse().unwrap();
         let params = CreateParams::new(id.clone());
         let started = Instant::now();
@@ -55,6 +53,13 @@ impl Life {
         assert!(created);
         self.live = Some(id);
         took
+    }
+
+    /// Deletes the one that lives, if one does.
+    pub(crate) fn end(&mut self, nonce: u64) {
+        if self.live.is_some() {
+            self.delete(nonce);
+        }
     }
 
     /// Deletes the one that lives, or one made for it.
