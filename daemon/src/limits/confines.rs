@@ -121,7 +121,7 @@ impl Confines {
         let bounds = self.bounds();
         let by_rlimit = self.enforcers.counts_processes && !self.enforcers.has(Controller::Pids);
         Rlimits {
-            processes: by_rlimit.then_some(bounds.pids),
+            processes: by_rlimit.then_some(bounds.pids_with_room()),
             open_files: self.enforcers.open_files(&bounds),
             file_bytes: bounds.storage,
             shm_bytes: bounds.shm(),
@@ -197,6 +197,10 @@ impl Confines {
     /// Notes that everything below an init is stopped, before that is done.
     pub(super) fn stop(&self, init: i32, why: Stop) {
         self.lock().stopped = Some((init, why));
+        if self.over.get().is_some() {
+            // What it still writes until it is dead is not held against who comes to tidy up.
+            self.over.set(Some((u64::MAX, u64::MAX)));
+        }
     }
 
     /// Why everything below an init was stopped, if it was.
