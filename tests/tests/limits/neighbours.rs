@@ -50,8 +50,8 @@ pub(crate) fn beside<T>(daemon: &Limited, work: impl FnOnce() -> T) -> T {
     worked
 }
 
-/// How long a limit may take to be noticed: long before a command's own end.
-const NOTICED: f64 = 20.0;
+/// How long a limit may take to be noticed: long before a command's own end, where disks are slow.
+const NOTICED: f64 = 40.0;
 
 /// Runs a script that meets its limit beside a neighbour, looks whether the sandbox can be used
 /// afterwards, and gives what came of the script.
