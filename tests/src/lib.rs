@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod attack;
+pub mod cgroup;
 pub mod life;
 pub mod processes;
 mod started;
@@ -12,12 +13,12 @@ pub mod wire;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use cgroup::Groups;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use noxrunner_client::Connection;
@@ -28,7 +29,7 @@ use noxrunner_protocol::types::{
 use noxrunner_protocol::{RpcError, method};
 use processes::{Family, Numbers, Process, TIER_FILE};
 use serde_json::Value;
-pub use started::{Started, number_in, run};
+pub use started::{Started, number_in, run, shell_status, text};
 use tempfile::TempDir;
 use wire::{Wire, refusal};
 
@@ -89,6 +90,7 @@ pub struct TestDaemon {
     /// The tier of its sandboxes, as it says.
     pub tier: Tier,
     family: Family,
+    groups: Groups,
     wrapper: Vec<String>,
     arguments: Vec<String>,
     child: Child,
@@ -123,10 +125,13 @@ impl TestDaemon {
         fs::create_dir(&base).unwrap();
         let [wrapper, arguments]: [Vec<String>; 2] =
             [wrapper, arguments].map(|list| list.iter().map(|a| (*a).to_owned()).collect());
-        let child = spawn(dir.path(), &socket, &base, &wrapper, &arguments);
+        let mut groups = Groups::default();
+        let enter = groups.next(dir.path());
+        let child = spawn(dir.path(), &socket, &base, &enter, &wrapper, &arguments);
         let family = Family::new(dir.path());
         let tier = Tier::None;
-        let mut daemon = Self { dir, socket, base, tier, family, wrapper, arguments, child };
+        let mut daemon =
+            Self { dir, socket, base, tier, family, groups, wrapper, arguments, child };
         daemon.wait_until_it_answers();
         daemon
     }
@@ -155,6 +160,11 @@ impl TestDaemon {
     /// The daemon's process id.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    /// Its control group, where the tests run with a place for those of daemons.
+    pub fn group(&self) -> Option<&Path> {
+        self.groups.last()
     }
 
     /// What it wrote on stderr so far, over all its starts.
@@ -190,8 +200,9 @@ impl TestDaemon {
     /// Starts it again after it ended, with the same socket, base directory and arguments.
     #[track_caller]
     pub fn start_again(&mut self) {
+        let enter = self.groups.next(self.dir.path());
         let Self { dir, socket, base, wrapper, arguments, .. } = &*self;
-        self.child = spawn(dir.path(), socket, base, wrapper, arguments);
+        self.child = spawn(dir.path(), socket, base, &enter, wrapper, arguments);
         self.wait_until_it_answers();
     }
 
@@ -341,6 +352,8 @@ impl Drop for TestDaemon {
             return;
         }
         eventually("nothing of the daemon runs", SOON, || self.processes().is_empty());
+        let ended = self.child.try_wait().unwrap();
+        self.groups.remove(ended.is_none_or(|status| status.code().is_none()));
     }
 }
 
@@ -367,6 +380,7 @@ fn spawn(
     dir: &Path,
     socket: &Path,
     base: &Path,
+    enter: &[String],
     wrapper: &[String],
     arguments: &[String],
 ) -> Child {
@@ -375,21 +389,11 @@ fn spawn(
     let level: &[&str] = if says_level { &[] } else { &["--log-level", "debug"] };
     let mut command = noxrunnerd(dir, socket, base);
     command.args(level).args(arguments);
-    under(wrapper, command).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    under(enter, under(wrapper, command)).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 /// The params of an exec with nothing special about it.
 #[track_caller]
 pub fn exec_params(id: &str, cmd: &[&str]) -> ExecParams {
     ExecParams::new(id.parse().unwrap(), cmd.iter().map(|c| (*c).to_owned()).collect())
-}
-
-/// The exit status as a shell would show it.
-pub fn shell_status(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
-}
-
-/// The text of a stream.
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }

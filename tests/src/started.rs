@@ -1,6 +1,7 @@
 //! Programs that a test starts by itself, and what they say of themselves in files.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -105,4 +106,14 @@ impl Watchdog {
         let _ = self.done.send(());
         self.thread.join().unwrap()
     }
+}
+
+/// The exit status as a shell would show it.
+pub fn shell_status(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+}
+
+/// The text of a stream.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
 }

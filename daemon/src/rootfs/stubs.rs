@@ -33,7 +33,7 @@ const SYSTEM_PATH: [&str; 6] =
     ["/bin", "/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin", "/usr/sbin"];
 
 /// Most directories that are watched only because programs could come into them.
-const MAX_WATCHED: usize = 16;
+const MAX_WATCHED: usize = 8;
 
 /// Most links that one path leads through (`MAXSYMLINKS`, path_resolution(7)).
 const MAX_LINKS: usize = 40;

@@ -123,4 +123,32 @@ mod root_only {
         assert!(daemon.log().contains("`commands` is not enforced in full"), "{}", daemon.log());
         assert!(!runs(&daemon, "s", &exposed.program(FAKE)));
     }
+
+    /// As containers have their GPU tools: files and directories mounted among the programs.
+    #[test]
+    fn what_is_mounted_among_blocked_programs_is_seen_all_the_same() {
+        for (policy, want) in BOTH {
+            let exposed = Exposed::new();
+            let bin = exposed.bin();
+            for name in ["mounted", "mkfs.mounted"] {
+                fs::write(exposed.program(name), "").unwrap();
+            }
+            fs::create_dir(exposed.program("tools")).unwrap();
+            let script = "set -e; b=$0; chmod 755 \"$b\"/*mounted
+                mount --bind /usr/bin/truncate \"$b/mounted\"
+                mount --bind /usr/bin/truncate \"$b/mkfs.mounted\"
+                mount -t tmpfs none \"$b/tools\"
+                cp /usr/bin/truncate \"$b/tools/tool\"; cp /usr/bin/truncate \"$b/tools/mkfs.tool\"
+                exec \"$@\"";
+            let wrapper = ["unshare", "--mount", "sh", "-c", script, bin.to_str().unwrap()];
+            let daemon = exposed.daemon_under(&wrapper, Tier::Full, policy);
+            assert_eq!(gaps(&daemon), []);
+            for name in ["mounted", "tools/tool"] {
+                assert!(runs(&daemon, "s", &exposed.program(name)), "{name}");
+            }
+            for name in ["mkfs.mounted", "tools/mkfs.tool", FAKE] {
+                assert_eq!(runs(&daemon, "s", &exposed.program(name)), want, "{name}");
+            }
+        }
+    }
 }
