@@ -4,13 +4,12 @@ use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::unistd::geteuid;
 use noxrunner_protocol::RpcError;
 use noxrunner_protocol::types::Tier;
 use noxrunner_tests::life::nothing_runs;
-use noxrunner_tests::{SOON, TestDaemon, eventually};
+use noxrunner_tests::{SOON, TestDaemon, cgroup, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -35,9 +34,14 @@ const WITHOUT: [&str; 6] = [
     "-",
 ];
 
-/// Starts what follows in a new control group: a daemon that was killed left its own as it was, with
-/// controllers handed down, and nobody may enter that.
-const INSIDE: &str = "mkdir \"$0/$$\" && echo $$ > \"$0/$$/cgroup.procs\" && exec \"$@\"";
+/// The same for who may not unmount: nobody can make a group in the one that it is started in.
+const WITHIN_NONE: [&str; 4] = [
+    "sh",
+    "-c",
+    "g=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/cgroup.max.descendants; \
+     [ ! -w \"$g\" ] || echo 0 > \"$g\"; exec \"$@\"",
+    "-",
+];
 
 /// A daemon of an arm. When it is dropped nothing of its control groups may be left.
 pub(crate) struct Limited {
@@ -83,17 +87,20 @@ impl Arm {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("policy.toml");
         fs::write(&file, policy).unwrap();
-        let own = (self == Self::V2).then(own_group);
-        let wrapper = match (self, &own) {
-            (Self::V2, Some(own)) => vec!["sh", "-c", INSIDE, own.to_str().unwrap()],
-            // Ordinary users have none of version 1, and of version 2 only what is delegated.
-            (Self::Bare, _) if geteuid().is_root() => WITHOUT.to_vec(),
-            _ => Vec::new(),
+        let wrapper = match self {
+            Self::Bare if geteuid().is_root() => WITHOUT.to_vec(),
+            Self::Bare => WITHIN_NONE.to_vec(),
+            Self::V1 => Vec::new(),
+            // The daemon gets a group of its own in there.
+            Self::V2 => {
+                cgroup::place().expect("NOXRUNNER_TEST_CGROUP names a delegated directory");
+                Vec::new()
+            }
         };
         let mut arguments = vec!["--policy", file.to_str().unwrap()];
         arguments.extend(more);
         let daemon = TestDaemon::start_under(&wrapper, &arguments);
-        let groups = Groups { name: name(&daemon.base), own };
+        let groups = Groups { name: name(&daemon.base) };
         let features = daemon.call("health", json!({})).unwrap()["isolation"].take();
         let has = |feature: &str| {
             features["features"].as_array().unwrap().iter().any(|has| has == feature)
@@ -165,8 +172,6 @@ impl Limited {
 /// The control groups of a daemon, in every hierarchy of this machine.
 struct Groups {
     name: String,
-    /// Version 2: where the daemon was started each time.
-    own: Option<PathBuf>,
 }
 
 impl Groups {
@@ -199,14 +204,6 @@ impl Drop for Groups {
             return;
         }
         assert_eq!(self.all(), [""; 0].map(PathBuf::from), "the daemon left control groups");
-        let mut own: Vec<PathBuf> = self.own.iter().cloned().collect();
-        let mut next = 0;
-        while let Some(directory) = own.get(next).cloned() {
-            next += 1;
-            own.extend(directories(&directory));
-        }
-        // The deepest first; refused where anybody is in it.
-        own.iter().rev().for_each(|directory| fs::remove_dir(directory).unwrap());
     }
 }
 
@@ -221,16 +218,4 @@ fn directories(parent: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     directories.map(|entry| entry.path()).collect()
-}
-
-/// A group for one daemon's, in the directory that is delegated to us.
-fn own_group() -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let given = std::env::var_os("NOXRUNNER_TEST_CGROUP");
-    let given = given.expect("NOXRUNNER_TEST_CGROUP names a delegated directory");
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let own = Path::new(&given).join(format!("limits-{}-{number}", std::process::id()));
-    fs::create_dir(&own).unwrap();
-    fs::write(own.join("cgroup.subtree_control"), "+cpu +memory +pids").unwrap();
-    own
 }
