@@ -11,7 +11,7 @@ const MUCH: &str = "yes 123456789 | head -c 200000000";
 
 pub(crate) fn much_output_is_counted_and_dropped(arm: Arm) {
     let daemon = arm.sandbox("", json!({}));
-    let result = beside(&daemon, || daemon.exec_params(timed("s", MUCH, 30.0)));
+    let result = beside(&daemon, || daemon.exec_params(timed("s", MUCH, 150.0)));
     is(&result, Cause::Exited, 0, "");
     assert!(result.stdout_truncated && !result.stderr_truncated);
     assert_eq!((result.stdout_bytes, result.stderr_bytes), (200_000_000, 0));
