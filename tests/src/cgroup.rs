@@ -26,9 +26,10 @@ pub fn of(pid: Pid) -> PathBuf {
     Path::new("/sys/fs/cgroup").join(path)
 }
 
-/// The groups of a daemon, one for each of its starts, the newest last. None without a place for them.
+/// The groups of a daemon, one for each of its starts, the newest last, and whether it was killed in
+/// them. None without a place for them.
 #[derive(Debug, Default)]
-pub struct Groups(Vec<PathBuf>);
+pub struct Groups(Vec<(PathBuf, bool)>);
 
 impl Groups {
     /// Makes the next one, named after the daemon's directory, and gives the command that the
@@ -40,23 +41,30 @@ impl Groups {
         let group = place.join(format!("{name}.{}", self.0.len()));
         fs::create_dir(&group).unwrap();
         let enter = ["/bin/sh", "-c", ENTER, group.to_str().unwrap()].map(str::to_owned).to_vec();
-        self.0.push(group);
+        self.0.push((group, false));
         enter
     }
 
     /// The one of the start that was last.
     pub fn last(&self) -> Option<&Path> {
-        self.0.last().map(PathBuf::as_path)
+        self.0.last().map(|(group, _)| group.as_path())
+    }
+
+    /// Notes that the daemon of the last start was killed.
+    pub fn killed(&mut self) {
+        if let Some((_, killed)) = self.0.last_mut() {
+            *killed = true;
+        }
     }
 
     /// Removes them when the daemon has ended, and fails the test where that cannot be: a process is
     /// left in one. So it does where a group is left in one, unless the daemon was killed, since
     /// then nobody was there to remove it.
     #[track_caller]
-    pub fn remove(&self, was_killed: bool) {
-        for group in &self.0 {
+    pub fn remove(&self) {
+        for (group, was_killed) in &self.0 {
             eventually(&format!("{} can be removed", group.display()), SOON, || {
-                if was_killed {
+                if *was_killed {
                     remove_inner(group);
                 }
                 is_removed(group)

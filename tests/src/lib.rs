@@ -200,10 +200,18 @@ impl TestDaemon {
     /// Starts it again after it ended, with the same socket, base directory and arguments.
     #[track_caller]
     pub fn start_again(&mut self) {
+        self.note_how_it_ended();
         let enter = self.groups.next(self.dir.path());
         let Self { dir, socket, base, wrapper, arguments, .. } = &*self;
         self.child = spawn(dir.path(), socket, base, &enter, wrapper, arguments);
         self.wait_until_it_answers();
+    }
+
+    fn note_how_it_ended(&mut self) {
+        let ended = self.child.try_wait().unwrap();
+        if ended.is_none_or(|status| status.code().is_none()) {
+            self.groups.killed();
+        }
     }
 
     /// Starts it again where it cannot start, and gives what it says on its way out.
@@ -352,8 +360,8 @@ impl Drop for TestDaemon {
             return;
         }
         eventually("nothing of the daemon runs", SOON, || self.processes().is_empty());
-        let ended = self.child.try_wait().unwrap();
-        self.groups.remove(ended.is_none_or(|status| status.code().is_none()));
+        self.note_how_it_ended();
+        self.groups.remove();
     }
 }
 

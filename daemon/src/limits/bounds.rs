@@ -89,6 +89,12 @@ impl Bounds {
         }
     }
 
+    /// Processes and threads that the kernel lets it have where it only refuses (RLIMIT_NPROC) and counts no
+    /// refusals: at the limit itself a fork bomb, which dies as fast as it forks, is seldom seen to be there.
+    pub fn pids_with_room(&self) -> u64 {
+        self.pids.saturating_add(self.pids / 4).saturating_add(8)
+    }
+
     /// The size of its /dev/shm, in bytes. What is in it is memory, and stays when
     /// the process that wrote it has been killed for want of some.
     pub fn shm(&self) -> u64 {

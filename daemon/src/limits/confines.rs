@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 use noxrunner_init::message::Rlimits;
+use noxrunner_protocol::types::{EnforcedBy, LimitName};
 
-use super::{Bounds, Enforcers};
+use super::{Bounds, Enforcers, processes};
 use crate::cgroup::{Caps, CgroupError, Controller, Events, Group};
 
 /// Why the daemon stopped everything in a sandbox.
@@ -32,6 +33,8 @@ pub struct Confines {
     state: Mutex<State>,
     /// Processes killed for want of memory that somebody knows about.
     oom_seen: AtomicU64,
+    /// Forks refused by the control group that somebody knows about.
+    refused_seen: AtomicU64,
     /// Whether the watch is on.
     pub(super) watched: AtomicBool,
     /// What its files took up when they were more than they may be.
@@ -60,6 +63,9 @@ struct State {
     stopped: Option<(i32, Stop)>,
 }
 
+/// Processes that the user of the daemon may start meanwhile, before a sandbox's forks fail.
+const MARGIN: u64 = 256;
+
 /// How long what was killed may take to leave its control group.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -70,6 +76,7 @@ impl Confines {
             enforcers,
             state: Mutex::new(State { bounds, group: None, stopped: None }),
             oom_seen: AtomicU64::new(0),
+            refused_seen: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             over: Over::default(),
         }
@@ -116,12 +123,18 @@ impl Confines {
         }
     }
 
-    /// What its init and its commands are limited to by themselves.
+    /// What its init and its commands are limited to by themselves. Looks at every process of the
+    /// machine where nothing else counts them: not for the async threads.
     pub fn rlimits(&self) -> Rlimits {
         let bounds = self.bounds();
-        let by_rlimit = self.enforcers.counts_processes && !self.enforcers.has(Controller::Pids);
+        let processes = match self.enforcers.by(LimitName::Pids) {
+            EnforcedBy::Rlimit => Some(bounds.pids_with_room()),
+            // All of the user's count, whose own are to find room whatever a sandbox does.
+            EnforcedBy::Watch => Some(processes::of_this_user() + bounds.pids_with_room() + MARGIN),
+            EnforcedBy::Cgroup | EnforcedBy::None => None,
+        };
         Rlimits {
-            processes: by_rlimit.then_some(bounds.pids),
+            processes,
             open_files: self.enforcers.open_files(&bounds),
             file_bytes: bounds.storage,
             shm_bytes: bounds.shm(),
@@ -148,6 +161,9 @@ impl Confines {
     /// # Errors
     /// As [`Group::add`].
     pub fn take_in(&self, init: i32) -> Result<(), CgroupError> {
+        // It says so itself; from outside, where that may be done, nobody in there can take it back
+        // (proc_pid_oom_score_adj(5), CAP_SYS_RESOURCE).
+        let _ = std::fs::write(format!("/proc/{init}/oom_score_adj"), "1000");
         match &self.lock().group {
             Some(group) => group.add(Pid::from_raw(init)),
             None => Ok(()),
@@ -194,9 +210,19 @@ impl Confines {
         self.oom_seen.swap(kills, Ordering::Relaxed) < kills
     }
 
+    /// Whether its control group has refused forks since somebody last asked.
+    pub(super) fn refused_forks(&self) -> bool {
+        let refused = self.events().pids_refused;
+        self.refused_seen.swap(refused, Ordering::Relaxed) < refused
+    }
+
     /// Notes that everything below an init is stopped, before that is done.
     pub(super) fn stop(&self, init: i32, why: Stop) {
         self.lock().stopped = Some((init, why));
+        if self.over.get().is_some() {
+            // What it still writes until it is dead is not held against who comes to tidy up.
+            self.over.set(Some((u64::MAX, u64::MAX)));
+        }
     }
 
     /// Why everything below an init was stopped, if it was.

@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | memory | the kernel kills a process | watch |
 //! | cpu | a quota | none |
-//! | pids | forks fail, and the watch stops the sandbox | rlimit or watch |
+//! | pids | forks fail, and the watch stops the sandbox | watch, and forks fail a quarter above (rlimit) |
 //! | storage, inodes | watch | watch |
 //! | open files | rlimit | rlimit |
 //!
@@ -110,7 +110,7 @@ impl Enforcers {
         ];
         let status = |(name, value)| {
             let enforced_by = self.by(name);
-            let overshoot = (enforced_by == EnforcedBy::Watch).then(|| overshoot(name).to_owned());
+            let overshoot = overshoot(name, enforced_by).map(str::to_owned);
             // A default that nothing enforces is none.
             let default = (enforced_by != EnforcedBy::None).then_some(value);
             let value = asked.get(&name).cloned().or(default);
@@ -126,15 +126,19 @@ pub fn usage_below(init: i32) -> (u64, u64) {
     (below.len() as u64, processes::used(&below).resident)
 }
 
-/// How far a limit that is watched may be passed, in words.
-fn overshoot(name: LimitName) -> &'static str {
-    match name {
-        LimitName::Memory => "what is allocated within a tenth of a second",
-        LimitName::Pids => "what is forked within a tenth of a second",
-        LimitName::EphemeralStorage | LimitName::Inodes => {
-            "what is written within a second, and longer where there are many files"
+/// How far a limit may be passed before that is noticed, in words.
+fn overshoot(name: LimitName, by: EnforcedBy) -> Option<&'static str> {
+    match (name, by) {
+        (LimitName::Pids, EnforcedBy::Rlimit) => Some("a quarter and 8, for a tenth of a second"),
+        (_, EnforcedBy::Cgroup | EnforcedBy::Rlimit | EnforcedBy::None) => None,
+        (LimitName::Memory, EnforcedBy::Watch) => {
+            Some("what is allocated within a tenth of a second")
         }
-        LimitName::Cpu | LimitName::OpenFiles => "nothing",
+        (LimitName::Pids, EnforcedBy::Watch) => Some("what is forked within a tenth of a second"),
+        (LimitName::EphemeralStorage | LimitName::Inodes, EnforcedBy::Watch) => {
+            Some("what is written within a second, and longer where there are many files")
+        }
+        (LimitName::Cpu | LimitName::OpenFiles, EnforcedBy::Watch) => None,
     }
 }
 

@@ -38,6 +38,22 @@ pub(super) fn used(pids: &[i32]) -> Used {
     used
 }
 
+/// Processes and threads of the user of this process, as RLIMIT_NPROC counts them.
+pub(super) fn of_this_user() -> u64 {
+    let uid = nix::unistd::getuid().as_raw();
+    let tasks = |pid: &str| -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        (field("Uid:")? == u64::from(uid)).then(|| field("Threads:")).flatten()
+    };
+    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).filter_map(|n| tasks(&n)).sum()
+}
+
 /// The memory that they use together, in bytes: what several share counts once
 /// (`Pss` of proc_pid_smaps(5)). It is looked at page by page, so only where it matters.
 pub(super) fn shared_once(pids: &[i32]) -> u64 {

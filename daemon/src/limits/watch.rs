@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::fstatvfs;
+use nix::time::{ClockId, clock_gettime};
 use noxrunner_protocol::types::{EnforcedBy, LimitName};
 use tokio::task::spawn_blocking;
 
@@ -39,7 +40,6 @@ pub fn start(sandbox: &Arc<Sandbox>, init: &Arc<Init>, keep_free: u64) {
         init: Arc::downgrade(init),
         pid: init.pid(),
         keep_free,
-        refused: sandbox.confines.events().pids_refused,
         files: Instant::now(),
         disk: None,
     };
@@ -53,8 +53,6 @@ struct Watch {
     pid: i32,
     /// Bytes to leave free on the disk.
     keep_free: u64,
-    /// Forks refused by the last look.
-    refused: u64,
     /// When to look at the files again.
     files: Instant,
     /// What they took up at the last look.
@@ -65,12 +63,12 @@ async fn run(mut watch: Watch) {
     let mut pause = OFTEN;
     loop {
         tokio::time::sleep(pause).await;
-        let started = Instant::now();
         let looking = spawn_blocking(move || {
+            let before = worked();
             let stop = watch.look();
-            (watch, stop)
+            (watch, stop, worked().saturating_sub(before))
         });
-        let Ok((looked, stop)) = looking.await else { return };
+        let Ok((looked, stop, spent)) = looking.await else { return };
         watch = looked;
         let (Some(sandbox), Some(init)) = (watch.sandbox.upgrade(), watch.init.upgrade()) else {
             return;
@@ -89,8 +87,13 @@ async fn run(mut watch: Watch) {
             return;
         }
         let idle = if sandbox.execs() == 0 { (pause * 2).min(SELDOM) } else { OFTEN };
-        pause = idle.max(started.elapsed() * SHARE);
+        pause = idle.max(spent * SHARE);
     }
+}
+
+/// Processor time of this thread so far. What keeps processors busy must not put the next look off.
+fn worked() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 impl Watch {
@@ -105,8 +108,7 @@ impl Watch {
         let (enforcers, bounds) = (confines.enforcers(), confines.bounds());
         let by_group = |name| enforcers.by(name) == EnforcedBy::Cgroup;
         if by_group(LimitName::Pids) {
-            let refused = confines.events().pids_refused;
-            if refused > std::mem::replace(&mut self.refused, refused) {
+            if confines.refused_forks() {
                 return Some(Stop::Processes);
             }
         }
@@ -115,7 +117,9 @@ impl Watch {
         }
         let pids = processes::all(self.pid);
         let used = processes::used(&pids);
-        if !by_group(LimitName::Pids) && used.threads >= bounds.pids {
+        // Those of a fork bomb end between their listing and their turn, and others take their places.
+        let count = used.threads.max(pids.len() as u64);
+        if !by_group(LimitName::Pids) && count >= bounds.pids {
             return Some(Stop::Processes);
         }
         if by_group(LimitName::Memory) {
@@ -139,7 +143,8 @@ impl Watch {
         let before = self.disk.replace((bytes, inodes));
         // Who is over it already may tidy up: only what grows is stopped. A first look has nothing
         // to compare with and counts everything, but for a sandbox that has been stopped before.
-        let before = before.or(sandbox.confines.over.get()).unwrap_or_default();
+        let known = before.or(sandbox.confines.over.get());
+        let before = known.unwrap_or_default();
         let full = fstatvfs(sandbox.dir.fd().as_fd()).is_ok_and(|stat| {
             stat.blocks_available().saturating_mul(stat.fragment_size()) < self.keep_free
         });
@@ -147,7 +152,8 @@ impl Watch {
             Some(Stop::Storage)
         } else if inodes > bounds.inodes && inodes > before.1 {
             Some(Stop::Inodes)
-        } else if full && bytes > before.0 {
+        } else if full && known.is_some_and(|(known, _)| bytes > known) {
+            // The disk is not full for what this one had before.
             Some(Stop::DiskFull)
         } else {
             None

@@ -303,11 +303,12 @@ impl Sandbox {
         let init = self.init.try_lock().ok();
         // The number of a dead one may be somebody else's by now.
         let init = init.and_then(|slot| {
-            slot.init.as_ref().filter(|init| init.is_alive()).map(|init| init.pid())
+            let alive = slot.init.as_ref().filter(|init| init.is_alive());
+            alive.map(|init| (init.pid(), init.is_quiet()))
         });
         let mut usage =
             Usage { disk_bytes: disk.disk_bytes, inodes: disk.inodes, ..Usage::default() };
-        if let Some(init) = init {
+        if let Some((init, false)) = init {
             (usage.processes, usage.memory_bytes) = limits::usage_below(init);
         }
         // What the kernel counts, files in memory and what is shared once among it.
@@ -329,13 +330,17 @@ pub(crate) async fn start_init(
     network: Network,
 ) -> Result<Arc<Init>, EngineError> {
     let directory = dir::c_path(dir.path());
+    let directory = directory.map_err(|e| EngineError::os("name the sandbox's directory", e))?;
+    let (limiting, preparing, taking) =
+        (Arc::clone(confines), Arc::clone(confines), Arc::clone(confines));
+    let rlimits = spawn_blocking(move || limiting.rlimits()).await;
     let spec = InitSpec {
-        directory: directory.map_err(|e| EngineError::os("name the sandbox's directory", e))?,
+        directory,
         host_id: dir.uid(),
         host_network: network == Network::Host,
-        rlimits: confines.rlimits(),
+        // Only while the runtime ends.
+        rlimits: rlimits.map_err(|_| EngineError::SandboxEnded)?,
     };
-    let (preparing, taking) = (Arc::clone(confines), Arc::clone(confines));
     let prepared = spawn_blocking(move || preparing.prepare());
     let hold = async move |pid| {
         flatten(prepared.await)?;
