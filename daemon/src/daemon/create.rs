@@ -1,6 +1,6 @@
 //! How sandboxes begin: made, renewed, taken from those that were made ahead.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::types::{CreateParams, Lease, Network, Tier};
@@ -83,8 +83,10 @@ impl Daemon {
         let fits = |sandbox: &Sandbox| {
             params.network.is_none_or(|network| network == sandbox.settings().network)
         };
+        let before = Mutex::new(None);
         let renew = |sandbox: &Sandbox| {
             if fits(sandbox) {
+                *before.lock().unwrap_or_else(PoisonError::into_inner) = Some(sandbox.settings());
                 sandbox.change(|settings| settings.renew(params, Moment::now()));
             }
         };
@@ -97,7 +99,13 @@ impl Daemon {
                 let bounds = Bounds::of(&sandbox.settings().limits, &self.limits.defaults);
                 if bounds != sandbox.confines.bounds() {
                     let confines = Arc::clone(&sandbox.confines);
-                    joined(spawn_blocking(move || confines.change(bounds)).await)??;
+                    let changed = joined(spawn_blocking(move || confines.change(bounds)).await)?;
+                    if let Err(error) = changed {
+                        // All of it or nothing.
+                        let before = before.into_inner().unwrap_or_else(PoisonError::into_inner);
+                        sandbox.change(|now| *now = before.unwrap_or_else(|| now.clone()));
+                        return Err(error.into());
+                    }
                 }
                 save(&sandbox).await?;
                 Ok((sandbox, false))

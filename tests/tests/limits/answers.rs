@@ -1,8 +1,11 @@
 //! What is said of limits.
 
+use std::process::Command;
+
 use nix::unistd::geteuid;
 use noxrunner_protocol::types::Cause;
 use noxrunner_tests::life::kib;
+use noxrunner_tests::run;
 use serde_json::{Value, json};
 
 use super::arm::Arm;
@@ -31,9 +34,9 @@ pub(crate) fn each_limit_says_what_holds_it(arm: Arm) {
     let made = daemon.limit("asked", asked).unwrap();
     let mut wanted = json!({
         "cpu": status("1500m", cpu, ""),
-        "memory": status("536870912", memory, TENTH),
+        "memory": status("512Mi", memory, TENTH),
         "pids": status("77", arm.or("rlimit"), QUARTER),
-        "ephemeralStorage": status("1000000000", "watch", ENOUGH),
+        "ephemeralStorage": status("1G", "watch", ENOUGH),
         "inodes": status("1000000", "watch", ENOUGH),
         "openFiles": status(open_files, "rlimit", ""),
     });
@@ -105,6 +108,16 @@ pub(crate) fn whoever_runs_goes_first_and_leaves_no_core(arm: Arm) {
         (ulimit -c unlimited) 2>/dev/null || echo no";
     let python = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))";
     let result = daemon.sh("s", &format!("{script}; python3 -c '{python}'"));
+    if geteuid().is_root() {
+        // For good, where root itself can do that: it takes CAP_SYS_RESOURCE, which root of a container may lack.
+        let drops = "setpriv --reuid 65534 --clear-groups --bounding-set -all";
+        let take_back = "echo 999 > /proc/self/oom_score_adj";
+        let outside =
+            format!("echo 1000 > /proc/self/oom_score_adj; exec {drops} sh -c '{take_back}'");
+        let outside = run(Command::new("sh").args(["-c", &outside]));
+        let inside = daemon.sh("s", take_back);
+        assert_eq!(inside.exit_code, outside.status.code().unwrap(), "{inside:?} {outside:?}");
+    }
     // A shell counts blocks, of which one byte is none.
     assert_eq!(result.stdout, "1000\n0\n0\nno\n(1, 1)\n", "{result:?}");
     let before = std::fs::read_dir(daemon.workspace("s")).unwrap().count();

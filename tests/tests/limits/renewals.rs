@@ -68,9 +68,9 @@ print("large")
     let limits = json!({"cpuLimit": "1", "memoryLimit": "512Mi", "pidsLimit": 300});
     let renewed = daemon.limit("s", limits).unwrap();
     assert_eq!(renewed["created"], false);
-    assert_eq!(renewed["limits"]["memory"]["value"], "536870912");
+    assert_eq!(renewed["limits"]["memory"]["value"], "512Mi");
     // What was not named stays.
-    assert_eq!(renewed["limits"]["ephemeralStorage"]["value"], "33554432");
+    assert_eq!(renewed["limits"]["ephemeralStorage"]["value"], "32Mi");
     assert_eq!(in_force(&daemon), three("536870912", "300", "100000"));
     std::fs::write(workspace.join("go"), "").unwrap();
     let result = pending.result_within(SOON);
@@ -105,11 +105,11 @@ time.sleep(100)
         println!("{error:?}");
         assert_eq!(in_force(&daemon).0, "536870912");
         let info = daemon.call("sandbox.get", json!({"sessionId": "s"})).unwrap();
-        assert_eq!(info["limits"]["memory"]["value"], "536870912", "{info}");
+        assert_eq!(info["limits"]["memory"]["value"], "512Mi", "{info}");
         daemon.delete("s");
         is(&pending.result_within(SOON), Cause::Signaled, 137, "deleted");
     } else {
-        assert_eq!(renewed.unwrap()["limits"]["memory"]["value"], "67108864");
+        assert_eq!(renewed.unwrap()["limits"]["memory"]["value"], "64Mi");
         is(&pending.result_within(SOON), Cause::Oom, 137, "memoryLimit");
     }
     daemon.leaves_nothing();
