@@ -107,10 +107,8 @@ impl Watch {
         let confines = &sandbox.confines;
         let (enforcers, bounds) = (confines.enforcers(), confines.bounds());
         let by_group = |name| enforcers.by(name) == EnforcedBy::Cgroup;
-        if by_group(LimitName::Pids) {
-            if confines.refused_forks() {
-                return Some(Stop::Processes);
-            }
+        if by_group(LimitName::Pids) && confines.refused_forks() {
+            return Some(Stop::Processes);
         }
         if by_group(LimitName::Pids) && by_group(LimitName::Memory) {
             return None;
