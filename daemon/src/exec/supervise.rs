@@ -33,6 +33,9 @@ use crate::sandbox::plan::ExecSpec;
 /// How long after a command's end its answer waits for pipes that something it left behind holds.
 const DRAIN: Duration = Duration::from_millis(250);
 
+/// How long the start of a command may keep others waiting.
+const TURN: Duration = Duration::from_secs(1);
+
 /// What goes in, how long it may take and how much is kept.
 #[derive(Debug)]
 pub struct Terms {
@@ -164,10 +167,17 @@ async fn run<T>(
     let mut pipes = None;
     let (ending, cut, duration) = {
         let reading = async {
-            let slow = slow.await;
-            // It runs, or has run already: somebody else's turn.
+            let mut slow = slow;
+            // It runs, or has run already: somebody else's turn. Nor do others wait for an init that
+            // its own sandbox keeps from saying so.
+            let begun = timeout(TURN, &mut slow).await;
             drop(turn);
-            let Ok(slow) = slow else { return Ok(()) };
+            let Ok(slow) = (match begun {
+                Ok(slow) => slow,
+                Err(_) => slow.await,
+            }) else {
+                return Ok(());
+            };
             limits::watch::start(sandbox, &init, keep_free);
             read(slow, &mut pipes, &mut stdout, &mut stderr).await
         };
