@@ -3,8 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use noxrunner_init::message::{Layers, Places, Preparation};
 use noxrunner_init::template::{Template, Unstubbed};
@@ -19,12 +18,7 @@ use crate::rootfs::{Inputs, Rootfs, RootfsError};
 pub struct Scene {
     inputs: Inputs,
     rootfs: RwLock<Arc<Rootfs>>,
-    /// When somebody last looked whether the host has changed.
-    looked: Mutex<Instant>,
 }
-
-/// How long what was seen of the host is good enough for a sandbox that was made ahead.
-const JUST_NOW: Duration = Duration::from_secs(1);
 
 impl Scene {
     /// Looks at the host. Touches the disk: not for the async threads.
@@ -33,7 +27,7 @@ impl Scene {
     /// As [`Rootfs::plan`].
     pub fn new(inputs: Inputs) -> Result<Self, RootfsError> {
         let rootfs = RwLock::new(Arc::new(Rootfs::plan(&inputs)?));
-        Ok(Self { inputs, rootfs, looked: Mutex::new(Instant::now()) })
+        Ok(Self { inputs, rootfs })
     }
 
     /// What inits made from now on see.
@@ -41,9 +35,9 @@ impl Scene {
         Arc::clone(&self.rootfs.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether somebody has looked within the last second.
-    pub fn was_just_looked_at(&self) -> bool {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < JUST_NOW
+    /// Whether the host has changed since. Some dozens of calls of stat(2).
+    pub fn is_stale(&self) -> bool {
+        self.rootfs().is_stale()
     }
 
     /// Looks again where the host has changed; gives what is to be built then. Touches the disk.
@@ -51,10 +45,7 @@ impl Scene {
     /// # Errors
     /// As [`Rootfs::plan`]; what there was stays in force.
     pub fn refresh(&self) -> Result<Option<Arc<Rootfs>>, RootfsError> {
-        let begun = Instant::now();
-        let is_stale = self.rootfs().is_stale();
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = begun;
-        if !is_stale {
+        if !self.is_stale() {
             return Ok(None);
         }
         let fresh = Arc::new(Rootfs::plan(&self.inputs)?);

@@ -186,7 +186,8 @@ impl Daemon {
         if self.pool.size() == 0 {
             return None;
         }
-        if self.scene.as_ref().is_some_and(|scene| !scene.was_just_looked_at()) {
+        // Names on this machine's own disks: sooner looked at than handed to a thread.
+        if self.scene.as_ref().is_some_and(|scene| scene.is_stale()) {
             self.refresh().await;
         }
         let bounds = Bounds::of(&settings.limits, &self.limits.defaults);

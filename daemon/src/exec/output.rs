@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
@@ -24,13 +24,18 @@ pub struct Captured {
 #[derive(Debug)]
 pub(super) struct Budget {
     left: AtomicU64,
+    is_spent: AtomicBool,
     exceeded: Notify,
 }
 
 impl Budget {
     /// So many bytes.
     pub(super) fn new(bytes: u64) -> Arc<Self> {
-        Arc::new(Self { left: AtomicU64::new(bytes), exceeded: Notify::new() })
+        Arc::new(Self {
+            left: AtomicU64::new(bytes),
+            is_spent: AtomicBool::new(false),
+            exceeded: Notify::new(),
+        })
     }
 
     /// Waits until more was printed.
@@ -42,6 +47,7 @@ impl Budget {
         if self.left.fetch_sub(bytes.min(self.left.load(Ordering::Relaxed)), Ordering::Relaxed)
             < bytes
         {
+            self.is_spent.store(true, Ordering::Relaxed);
             self.exceeded.notify_one();
         }
     }
@@ -61,7 +67,7 @@ impl Captured {
         self.total > self.kept.len() as u64
     }
 
-    /// Reads to the end of file. What was read stays in `self` however often
+    /// Reads to the end of file, or to the end of its budget. What was read stays in `self` however often
     /// this is dropped and called again.
     pub(super) async fn fill(&mut self, pipe: &mut pipe::Receiver) {
         // Allocated when there is something to read: most commands are quiet on one stream.
@@ -73,6 +79,10 @@ impl Captured {
                     let chunk = std::mem::take(&mut self.chunk);
                     self.add(chunk.get(..n).unwrap_or_default());
                     self.chunk = chunk;
+                    if self.budget.as_ref().is_some_and(|b| b.is_spent.load(Ordering::Relaxed)) {
+                        // It is about to be killed, and until then it waits for its pipe.
+                        return;
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

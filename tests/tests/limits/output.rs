@@ -26,9 +26,9 @@ pub(crate) fn a_policy_ends_it(arm: Arm) {
         let result = meets_its_limit(&daemon, script);
         is(&result, Cause::Limit, 137, "max_output");
         let printed = result.stdout_bytes + result.stderr_bytes;
-        // And what is read while it is killed: 14 MiB were seen.
+        // No more is read then than the last piece of each stream.
         println!("{printed} bytes");
-        assert!((10 << 20..52 << 20).contains(&printed), "{printed}");
+        assert!((10 << 20..(10 << 20) + (256 << 10)).contains(&printed), "{printed}");
     }
     // As much as is allowed is.
     let result = daemon.sh("s", "yes | head -c 10485760");
