@@ -46,7 +46,10 @@ pub(crate) fn beside<T>(daemon: &Limited, work: impl FnOnce() -> T) -> T {
         (worked, health, exec)
     });
     println!("beside it: health took up to {health:?}, an exec up to {exec:?}");
-    assert!(health < AT_ONCE && exec < PROMPTLY, "health took {health:?}, an exec {exec:?}");
+    // In the guest the processors may be emulated, some ten times slower.
+    let times = if std::env::var_os("NOXRUNNER_TEST_CGROUP").is_some() { 6 } else { 1 };
+    let (at_once, promptly) = (AT_ONCE * times, PROMPTLY * times);
+    assert!(health < at_once && exec < promptly, "health took {health:?}, an exec {exec:?}");
     worked
 }
 
