@@ -155,18 +155,18 @@ fn commands_wait_in_line_and_their_time_runs_meanwhile() {
         assert_eq!(pending.result_within(SOON).cause, Cause::Exited);
     }
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
-    // One that cannot begin keeps the others waiting no longer than their own time.
+    // One that cannot begin keeps the others waiting for a moment.
     let init = noxrunner_tests::life::init_of(&daemon, "s");
     init.signal(Signal::SIGSTOP);
     daemon.create("other");
     let first = Pending::exec(&daemon, &timed("s", "echo never", 6.0));
     // Connections are taken in order, so with an answer to a later one the first command has its turn.
     daemon.call("sandbox.get", json!({"sessionId": "other"})).unwrap();
-    let second = daemon.exec_params(timed("other", "echo late", 0.5));
-    assert_eq!(second.cause, Cause::Timeout);
-    // But not for long.
-    let third = daemon.exec_params(timed("other", "echo on", 2.5));
-    assert_eq!((third.cause, third.stdout.as_str()), (Cause::Exited, "on\n"));
+    let started = std::time::Instant::now();
+    let second = daemon.exec_params(timed("other", "echo on", 3.0));
+    assert_eq!((second.cause, second.stdout.as_str()), (Cause::Exited, "on\n"));
+    // The one before it had its turn, and no more.
+    assert!(started.elapsed() > Duration::from_millis(30), "{:?}", started.elapsed());
     assert_eq!(first.result_within(SOON).cause, Cause::Timeout);
     assert_eq!(daemon.sh("other", "echo on").stdout, "on\n");
     daemon.delete("s");

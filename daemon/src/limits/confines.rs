@@ -91,6 +91,11 @@ impl Confines {
         &self.enforcers
     }
 
+    /// The same, for who outlives it.
+    pub(super) fn shared_enforcers(&self) -> Arc<Enforcers> {
+        Arc::clone(&self.enforcers)
+    }
+
     /// The limits.
     pub fn bounds(&self) -> Bounds {
         self.lock().bounds

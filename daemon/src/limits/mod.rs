@@ -25,6 +25,7 @@ pub mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use noxrunner_protocol::types::{EnforcedBy, LimitName, LimitStatus, Limits, Tier};
 
@@ -52,6 +53,8 @@ pub struct Enforcers {
     pub shares_user: bool,
     /// Where a sandbox has one of its own.
     pub has_shm: bool,
+    /// How many sandboxes are watched now.
+    watches: AtomicU32,
 }
 
 /// The most descriptors that a process has where sandboxes share the daemon's user. What is
@@ -64,7 +67,8 @@ impl Enforcers {
     pub fn new(groups: Option<Hierarchy>, tier: Tier, shares_user: bool) -> Self {
         let full = tier == Tier::Full;
         let counts_processes = !shares_user || (full && counts_by_namespace());
-        Self { groups, counts_processes, shares_user, has_shm: full }
+        let watches = AtomicU32::new(0);
+        Self { groups, counts_processes, shares_user, has_shm: full, watches }
     }
 
     fn has(&self, controller: Controller) -> bool {
@@ -74,6 +78,11 @@ impl Enforcers {
     /// Whether the kernel limits a sandbox's memory as a whole.
     pub fn limits_memory(&self) -> bool {
         self.has(Controller::Memory)
+    }
+
+    /// Whether somebody has to count the user's processes before an init is started.
+    pub fn counts_by_hand(&self) -> bool {
+        self.by(LimitName::Pids) == EnforcedBy::Watch
     }
 
     /// What enforces a limit.

@@ -13,7 +13,7 @@ use nix::time::{ClockId, clock_gettime};
 use noxrunner_protocol::types::{EnforcedBy, LimitName};
 use tokio::task::spawn_blocking;
 
-use super::{Stop, processes};
+use super::{Enforcers, Stop, processes};
 use crate::engine::Init;
 use crate::sandbox::Sandbox;
 use crate::tree;
@@ -27,7 +27,7 @@ const SELDOM: Duration = Duration::from_secs(1);
 /// How often files are looked at, at the most.
 const FILES: Duration = Duration::from_millis(250);
 
-/// A look takes at most one part in so many of a processor.
+/// All looks together take at most one part in so many of a processor.
 const SHARE: u32 = 20;
 
 /// Watches a sandbox in which something runs, unless that is done already.
@@ -35,7 +35,9 @@ pub fn start(sandbox: &Arc<Sandbox>, init: &Arc<Init>, keep_free: u64) {
     if sandbox.confines.watched.swap(true, Ordering::SeqCst) {
         return;
     }
+    sandbox.confines.enforcers().watches.fetch_add(1, Ordering::Relaxed);
     let watch = Watch {
+        enforcers: sandbox.confines.shared_enforcers(),
         sandbox: Arc::downgrade(sandbox),
         init: Arc::downgrade(init),
         pid: init.pid(),
@@ -48,6 +50,8 @@ pub fn start(sandbox: &Arc<Sandbox>, init: &Arc<Init>, keep_free: u64) {
 
 /// One watch, from look to look. It keeps neither the sandbox nor the init.
 struct Watch {
+    /// Where it is counted.
+    enforcers: Arc<Enforcers>,
     sandbox: Weak<Sandbox>,
     init: Weak<Init>,
     pid: i32,
@@ -87,7 +91,14 @@ async fn run(mut watch: Watch) {
             return;
         }
         let idle = if sandbox.execs() == 0 { (pause * 2).min(SELDOM) } else { OFTEN };
-        pause = idle.max(spent * SHARE);
+        let watches = sandbox.confines.enforcers().watches.load(Ordering::Relaxed);
+        pause = idle.max(spent * SHARE * watches);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.enforcers.watches.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -331,18 +331,24 @@ pub(crate) async fn start_init(
 ) -> Result<Arc<Init>, EngineError> {
     let directory = dir::c_path(dir.path());
     let directory = directory.map_err(|e| EngineError::os("name the sandbox's directory", e))?;
-    let (limiting, preparing, taking) =
-        (Arc::clone(confines), Arc::clone(confines), Arc::clone(confines));
-    let rlimits = spawn_blocking(move || limiting.rlimits()).await;
-    let spec = InitSpec {
-        directory,
-        host_id: dir.uid(),
-        host_network: network == Network::Host,
+    // A thread of its own costs two turns on processors that may all be busy, so only where something waits.
+    let rlimits = if confines.enforcers().counts_by_hand() {
+        let limiting = Arc::clone(confines);
+        let counted = spawn_blocking(move || limiting.rlimits()).await;
         // Only while the runtime ends.
-        rlimits: rlimits.map_err(|_| EngineError::SandboxEnded)?,
+        counted.map_err(|_| EngineError::SandboxEnded)?
+    } else {
+        confines.rlimits()
     };
-    let prepared = spawn_blocking(move || preparing.prepare());
+    let spec =
+        InitSpec { directory, host_id: dir.uid(), host_network: network == Network::Host, rlimits };
+    let (preparing, taking) = (Arc::clone(confines), Arc::clone(confines));
+    let has_groups = confines.enforcers().groups.is_some();
+    let prepared = has_groups.then(|| spawn_blocking(move || preparing.prepare()));
     let hold = async move |pid| {
+        let Some(prepared) = prepared else {
+            return flatten(Ok(taking.take_in(pid)));
+        };
         flatten(prepared.await)?;
         flatten(spawn_blocking(move || taking.take_in(pid)).await)
     };
