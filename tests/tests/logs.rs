@@ -1,6 +1,7 @@
 //! What the daemon writes on stderr: a warning at start, logs for people or machines, no secrets.
 #![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
 
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -125,7 +126,8 @@ fn on_a_terminal(variables: &[(&str, &str)]) -> String {
     // The end of file would be passed on to the terminal.
     let (stdin, _open) = std::io::pipe().unwrap();
     let mut child = Started::new(command.envs(variables.iter().copied()).stdin(stdin));
-    eventually("it listens", SOON, || socket.exists());
+    // The file alone is there a moment before anybody listens.
+    eventually("it listens", SOON, || UnixStream::connect(&socket).is_ok());
     let answer = Wire::open(&socket).call(1, "daemon.shutdown", json!({}));
     assert_eq!(answer["result"]["stopping"], true);
     assert_eq!(child.wait().code(), Some(0));
