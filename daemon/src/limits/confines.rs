@@ -1,6 +1,6 @@
 //! What keeps one sandbox to its limits.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ pub struct Confines {
     oom_seen: AtomicU64,
     /// Forks refused by the control group that somebody knows about.
     refused_seen: AtomicU64,
-    /// Whether the watch is on.
-    pub(super) watched: AtomicBool,
+    /// The init that a watch is on; 0 where there is none.
+    pub(super) watched: AtomicI32,
     /// What its files took up when they were more than they may be.
     pub(super) over: Over,
 }
@@ -77,7 +77,7 @@ impl Confines {
             state: Mutex::new(State { bounds, group: None, stopped: None }),
             oom_seen: AtomicU64::new(0),
             refused_seen: AtomicU64::new(0),
-            watched: AtomicBool::new(false),
+            watched: AtomicI32::new(0),
             over: Over::default(),
         }
     }

@@ -32,7 +32,8 @@ const SHARE: u32 = 20;
 
 /// Watches a sandbox in which something runs, unless that is done already.
 pub fn start(sandbox: &Arc<Sandbox>, init: &Arc<Init>, keep_free: u64) {
-    if sandbox.confines.watched.swap(true, Ordering::SeqCst) {
+    // A watch of an earlier init notices and ends.
+    if sandbox.confines.watched.swap(init.pid(), Ordering::SeqCst) == init.pid() {
         return;
     }
     sandbox.confines.enforcers().watches.fetch_add(1, Ordering::Relaxed);
@@ -83,7 +84,8 @@ async fn run(mut watch: Watch) {
             init.kill();
         }
         if stop.is_some() || !init.is_alive() || (sandbox.execs() == 0 && init.is_quiet()) {
-            sandbox.confines.watched.store(false, Ordering::SeqCst);
+            let watched = &sandbox.confines.watched;
+            let _ = watched.compare_exchange(watch.pid, 0, Ordering::SeqCst, Ordering::SeqCst);
             // Something may have begun before that was said.
             if init.is_alive() && !init.is_quiet() && stop.is_none() {
                 start(&sandbox, &init, watch.keep_free);
