@@ -127,7 +127,7 @@ fn private(tier: Tier) {
     command.args(["--local-test", "--base-dir"]).arg(dir.path()).arg("--socket").arg(&socket);
     command.args(["--isolation", tier.name()]);
     let mut child = Started::new(command.stdin(Stdio::null()));
-    eventually("it listens", SOON, || socket.exists());
+    eventually("it listens", SOON, || UnixStream::connect(&socket).is_ok());
     let mode = |path: &Path| path.symlink_metadata().unwrap().mode() & 0o7777;
     eventually("the socket is private", SOON, || mode(&socket) == 0o600);
     assert_eq!(mode(socket.parent().unwrap()), 0o700);
@@ -231,7 +231,7 @@ fn what_the_starter_had_open_is_not_kept() {
     command.args(["-c", "exec 9<\"$0\"; exec \"$@\""]).arg(&marker).arg(program("noxrunnerd"));
     command.args(["--local-test", "--base-dir"]).arg(dir.path()).arg("--socket").arg(&socket);
     let mut child = Started::new(command.stdin(Stdio::null()));
-    eventually("it listens", SOON, || socket.exists());
+    eventually("it listens", SOON, || UnixStream::connect(&socket).is_ok());
     let answer = Wire::open(&socket).call(
         1,
         "sandbox.exec",

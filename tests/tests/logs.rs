@@ -91,7 +91,7 @@ fn secrets_are_in_no_log() {
         command.args(["--log-level", level, "--ephemeral"]).env("SECRET", "sekret-of-the-daemon");
         let stderr = std::fs::File::create(&log).unwrap();
         let mut child = Started::with_stderr(&mut command, stderr);
-        eventually("it listens", SOON, || socket.exists());
+        eventually("it listens", SOON, || UnixStream::connect(&socket).is_ok());
         use_secrets(&socket);
         Wire::open(&socket).call(1, "daemon.shutdown", json!({}));
         assert_eq!(child.wait().code(), Some(0));

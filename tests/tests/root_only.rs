@@ -4,6 +4,7 @@
 mod root_only {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::os::unix::net::UnixStream;
     use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
 
@@ -133,7 +134,7 @@ print(s.makefile().readline(), end='')
             let family = Family::new(dir.path());
             let others = Self { child: Started::new(&mut command), dir, family };
             let socket = others.socket();
-            eventually("it listens", SOON, || socket.exists());
+            eventually("it listens", SOON, || UnixStream::connect(&socket).is_ok());
             others
         }
 
