@@ -6,7 +6,8 @@
 //! | [`method`] | the methods: a name, the type of its params, the type of its result |
 //! | [`types`] | those types |
 //! | [`ids`], [`quantity`] | values that are checked once, when they are parsed |
-//! | [`message`] | the JSON-RPC 2.0 envelope and its lines |
+//! | [`message`] | the JSON-RPC 2.0 envelope |
+//! | [`framing`] | lines out of bytes |
 //! | [`error`] | the one closed table of errors |
 //! | [`http`] | the paths of the HTTP API, and its errors |
 //! | [`limits`] | the numbers both sides keep to |
@@ -14,6 +15,7 @@
 //! | `openrpc` | the OpenRPC document (feature `openrpc`) |
 
 pub mod error;
+pub mod framing;
 pub mod http;
 pub mod ids;
 pub mod limits;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use noxrunner_protocol::framing::{Line, LineReader};
 use noxrunner_protocol::message::{Id, response};
 use noxrunner_protocol::{ErrorKind, RpcError, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +43,7 @@ pub(super) async fn serve(
     // For noticing a hang-up while the halves are borrowed.
     let watched = stream.as_fd().try_clone_to_owned()?;
     let (mut reader, mut writer) = stream.split();
-    let mut input = Input::default();
+    let mut input = LineReader::default();
     let mut calls = FuturesUnordered::new();
     let mut in_flight = 0;
     let mut output = Vec::new();
@@ -61,7 +62,7 @@ pub(super) async fn serve(
                     continue;
                 }
                 Some(Line::TooLong) => {
-                    input.done = true;
+                    input.end();
                     output.extend(too_long());
                     output.push(b'\n');
                     continue;
@@ -69,13 +70,13 @@ pub(super) async fn serve(
                 None => {}
             }
         }
-        if input.done && calls.is_empty() && output.is_empty() {
+        if input.has_ended() && calls.is_empty() && output.is_empty() {
             break;
         }
         tokio::select! {
-            read = reader.read_buf(input.space()), if room && !input.done => {
+            read = reader.read_buf(input.space(READ_BYTES)), if room && !input.has_ended() => {
                 if read? == 0 {
-                    input.done = true;
+                    input.end();
                 }
             }
             Some((weight, answer)) = calls.next(), if output.len() < OUTPUT_BYTES => {
@@ -144,96 +145,4 @@ pub async fn refuse(mut stream: UnixStream, uid: u32) -> io::Result<()> {
     line.push('\n');
     timeout(WRITE_PATIENCE, stream.write_all(line.as_bytes())).await??;
     linger(stream).await
-}
-
-/// What was read and not yet taken.
-#[derive(Default)]
-struct Input {
-    buffer: Vec<u8>,
-    // Where the search for a newline goes on, so that no byte is looked at twice.
-    searched: usize,
-    done: bool,
-}
-
-enum Line {
-    Whole(Vec<u8>),
-    TooLong,
-}
-
-impl Input {
-    /// Where to read to, with room for a good piece.
-    fn space(&mut self) -> &mut Vec<u8> {
-        self.buffer.reserve(READ_BYTES);
-        &mut self.buffer
-    }
-
-    /// The next line that is not blank, without its end. The last one needs no newline.
-    fn next_line(&mut self) -> Option<Line> {
-        loop {
-            let fresh = self.buffer.get(self.searched..).unwrap_or_default();
-            let end = fresh.iter().position(|b| *b == b'\n').map(|at| self.searched + at);
-            let length = end.unwrap_or(self.buffer.len());
-            // A carriage return before the newline does not count.
-            let counted = length - usize::from(self.buffer[..length].ends_with(b"\r"));
-            if counted > limits::MAX_LINE_BYTES {
-                self.buffer = Vec::new();
-                self.searched = 0;
-                return Some(Line::TooLong);
-            }
-            let mut line = match end {
-                Some(end) => {
-                    let rest = self.buffer.split_off(end + 1);
-                    std::mem::replace(&mut self.buffer, rest)
-                }
-                None if self.done && length > 0 => std::mem::take(&mut self.buffer),
-                None => {
-                    self.searched = length;
-                    return None;
-                }
-            };
-            self.searched = 0;
-            while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-                line.pop();
-            }
-            if !line.trim_ascii().is_empty() {
-                return Some(Line::Whole(line));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(chunks: &[&[u8]]) -> Vec<String> {
-        let mut input = Input::default();
-        let mut lines = Vec::new();
-        for (n, chunk) in chunks.iter().enumerate() {
-            input.buffer.extend_from_slice(chunk);
-            input.done = n + 1 == chunks.len();
-            while let Some(line) = input.next_line() {
-                match line {
-                    Line::Whole(line) => lines.push(String::from_utf8(line).unwrap()),
-                    Line::TooLong => lines.push("too long".to_owned()),
-                }
-            }
-        }
-        lines
-    }
-
-    #[test]
-    fn lines_in_any_pieces() {
-        assert_eq!(lines(&[b"a\n\n  \nb\r\nc"]), ["a", "b", "c"]);
-        assert_eq!(lines(&[b"a", b"b", b"\nc", b"\n", b""]), ["ab", "c"]);
-        assert_eq!(lines(&[b""]), [""; 0]);
-    }
-
-    #[test]
-    fn a_line_of_the_limit_passes_and_one_byte_more_does_not() {
-        let mut line = vec![b'x'; limits::MAX_LINE_BYTES];
-        assert_eq!(lines(&[&line])[0].len(), limits::MAX_LINE_BYTES);
-        line.push(b'x');
-        assert_eq!(lines(&[&line]), ["too long"]);
-    }
 }
