@@ -64,14 +64,22 @@ pub async fn exec(
         .map_err(|error| CallError::Invalid(format!("workdir {error}")))?;
     let mut answer = Answer::new(&params, &place, daemon.isolation.tier);
 
+    // The working directory may have to be made: not while the sandbox's files are being removed.
+    let pass = sandbox.gate.enter().ok_or_else(|| daemon.closed(&params.session_id))?;
     let judged = if daemon.scene.is_some() {
         // Nothing but names on this machine's own disks is looked at, which is sooner done than handed on.
-        judge(daemon, &sandbox, &params)?
+        let judged = judge(daemon, &sandbox, &params);
+        drop(pass);
+        judged?
     } else {
         // Without a mount tree a link may lead to a file system that does not answer.
         let (judging, judged_in) = (Arc::clone(daemon), Arc::clone(&sandbox));
         let asked = Arc::clone(&params);
-        joined(spawn_blocking(move || judge(&judging, &judged_in, &asked)).await)??
+        let judge = move || {
+            let _pass = pass;
+            judge(&judging, &judged_in, &asked)
+        };
+        joined(spawn_blocking(judge).await)??
     };
     let plan = match judged {
         Judged::Denied(denial) => return Ok(answer.denied(denial)),
