@@ -7,13 +7,12 @@ use crate::limits;
 /// Blank lines are skipped, a carriage return before the newline does not count, and
 /// the last line needs no newline. It never holds more than one line of the longest
 /// length and what was read together with it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LineReader {
     buffer: Vec<u8>,
     // Where the search for a newline goes on, so that no byte is looked at twice.
     searched: usize,
     ended: bool,
-    longest: usize,
 }
 
 /// What was found.
@@ -26,18 +25,7 @@ pub enum Line {
     TooLong,
 }
 
-impl Default for LineReader {
-    fn default() -> Self {
-        Self::new(limits::MAX_LINE_BYTES)
-    }
-}
-
 impl LineReader {
-    /// For lines of at most so many bytes, their newline not counted.
-    pub fn new(longest: usize) -> Self {
-        Self { buffer: Vec::new(), searched: 0, ended: false, longest }
-    }
-
     /// Where to read to: what is appended here was read. Has room for so many bytes.
     pub fn space(&mut self, bytes: usize) -> &mut Vec<u8> {
         self.buffer.reserve(bytes);
@@ -54,11 +42,6 @@ impl LineReader {
         self.ended
     }
 
-    /// Whether something was read that no line was made of yet.
-    pub fn is_within_line(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
     /// The next line, if all of it was read.
     pub fn next_line(&mut self) -> Option<Line> {
         loop {
@@ -67,7 +50,7 @@ impl LineReader {
             let length = end.unwrap_or(self.buffer.len());
             // A carriage return before the newline does not count.
             let counted = length - usize::from(self.buffer[..length].ends_with(b"\r"));
-            if counted > self.longest {
+            if counted > limits::MAX_LINE_BYTES {
                 self.buffer = Vec::new();
                 self.searched = 0;
                 return Some(Line::TooLong);

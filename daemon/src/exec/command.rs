@@ -64,22 +64,14 @@ pub async fn exec(
         .map_err(|error| CallError::Invalid(format!("workdir {error}")))?;
     let mut answer = Answer::new(&params, &place, daemon.isolation.tier);
 
-    // The working directory may have to be made: not while the sandbox's files are being removed.
-    let pass = sandbox.gate.enter().ok_or_else(|| daemon.closed(&params.session_id))?;
     let judged = if daemon.scene.is_some() {
         // Nothing but names on this machine's own disks is looked at, which is sooner done than handed on.
-        let judged = judge(daemon, &sandbox, &params);
-        drop(pass);
-        judged?
+        judge(daemon, &sandbox, &params)?
     } else {
         // Without a mount tree a link may lead to a file system that does not answer.
         let (judging, judged_in) = (Arc::clone(daemon), Arc::clone(&sandbox));
         let asked = Arc::clone(&params);
-        let judge = move || {
-            let _pass = pass;
-            judge(&judging, &judged_in, &asked)
-        };
-        joined(spawn_blocking(judge).await)??
+        joined(spawn_blocking(move || judge(&judging, &judged_in, &asked)).await)??
     };
     let plan = match judged {
         Judged::Denied(denial) => return Ok(answer.denied(denial)),
@@ -171,7 +163,12 @@ fn judge(daemon: &Daemon, sandbox: &Sandbox, params: &ExecParams) -> Result<Judg
         view: View { names: &names, host_path: &host_path, shown },
     };
     match daemon.policy.approve(&request) {
-        Ok(approved) => Ok(Judged::Planned(plan::plan(approved, sandbox, &names)?)),
+        Ok(approved) => {
+            // The working directory may have to be made: not while the sandbox's files are being
+            // removed. Nothing in there waits for what is outside, which would keep them from going.
+            let _pass = sandbox.gate.enter().ok_or_else(|| daemon.closed(&params.session_id))?;
+            Ok(Judged::Planned(plan::plan(approved, sandbox, &names)?))
+        }
         Err(Refusal::Denied(denial)) => Ok(Judged::Denied(denial)),
         Err(Refusal::Invalid(why)) => Err(CallError::Invalid(why)),
     }
