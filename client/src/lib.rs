@@ -2,7 +2,8 @@
 //!
 //! Plain `std`, without a runtime or threads, because `noxctl` lives for a
 //! millisecond. One [`Connection`] makes one call at a time. Archives that are
-//! longer than a line go over [`Transfers`], which speak HTTP on the same socket.
+//! longer than a line go over [`Transfers`], which speak HTTP on the same socket. A backend
+//! elsewhere is a [`v1::Client`].
 //!
 //! ```no_run
 //! use noxrunner_client::Connection;
@@ -18,10 +19,13 @@
 
 mod connection;
 mod error;
+mod request;
 mod transfer;
 mod transfer_error;
 mod transport;
 pub mod trust;
+pub mod v1;
+mod wire;
 
 pub use connection::Connection;
 pub use error::{CallError, ConnectError};

@@ -3,77 +3,94 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use noxrunner_protocol::SessionId;
-use noxrunner_protocol::http::{self, ArchiveFormat};
-use noxrunner_protocol::types::UploadResult;
-use ureq::http::{Response, header};
-use ureq::{Agent, Body, BodyReader, SendBody};
+use noxrunner_protocol::http::{self, ArchiveFormat, Uploaded};
+use ureq::BodyReader;
+use ureq::http::{Method, header};
 
 use crate::TransferError;
-use crate::transport::{NoNames, SocketConnector};
-
-/// Bytes that go to the system at once, each way: less costs calls, more leaves the
-/// processor's cache between the copies that are made of them.
-const BUFFER_BYTES: usize = 128 * 1024;
+use crate::request::{Ask, Content, Requests, Route};
 
 /// Longest answer that is no archive, in bytes.
 const MAX_ANSWER_BYTES: u64 = 1024 * 1024;
 
-/// What requests are addressed to. Nothing looks the name up: the connector knows the way.
-const BASE: &str = "http://localhost";
+/// What a backend may call an archive. What calls itself something else is another server's.
+const ARCHIVES: [&str; 8] = [
+    http::TAR,
+    "application/tar",
+    "application/x-gtar",
+    "application/gzip",
+    "application/x-gzip",
+    "application/x-tgz",
+    "application/x-compressed-tar",
+    "application/octet-stream",
+];
 
-/// Transfers to and from a daemon that is the caller's own or root's. Each one has a
-/// connection of its own.
+/// Transfers to and from a daemon that is the caller's own or root's, or a backend elsewhere.
+/// Each one has a connection of its own.
 #[derive(Debug)]
 pub struct Transfers {
-    socket: PathBuf,
-    stop: Option<Arc<OwnedFd>>,
+    requests: Requests,
 }
 
 impl Transfers {
     /// Transfers over the daemon's socket, which is not touched yet.
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned(), stop: None }
+        Self::over(Requests::new(Route::Socket(socket.to_owned())))
+    }
+
+    pub(crate) fn over(requests: Requests) -> Self {
+        Self { requests }
     }
 
     /// Ends transfers with [`TransferError::Stopped`] as soon as there is something to
     /// read in `stop`, or nobody holds its other end.
     #[must_use]
     pub fn stop_when_readable(self, stop: OwnedFd) -> Self {
-        Self { stop: Some(Arc::new(stop)), ..self }
+        Self { requests: Requests { stop: Some(Arc::new(stop)), ..self.requests } }
     }
 
     /// Sends a tar archive, plain or compressed by gzip, to be unpacked into the directory
-    /// `dest` of a sandbox. It is read to its end, unless the daemon answers before.
+    /// `dest` of a sandbox. It is read to its end, unless the other side answers before.
     ///
     /// # Errors
     /// Where nothing of it was put in place, and [`TransferError::Source`] where reading
-    /// `archive` fails: the daemon then sees that it was cut off.
+    /// `archive` fails: the other side then sees that it was cut off.
     pub fn upload(
         &self,
         id: &SessionId,
         dest: &[u8],
         archive: &mut dyn Read,
-    ) -> Result<UploadResult, TransferError> {
+    ) -> Result<Uploaded, TransferError> {
         let answered = Arc::new(AtomicBool::new(false));
         let mut source = Source { archive, answered: Arc::clone(&answered), failure: None };
-        let sent = self
-            .agent(answered)
-            .post(format!("{BASE}{}", http::upload(id, dest)))
-            .header(header::CONTENT_TYPE, http::TAR)
-            .send(SendBody::from_reader(&mut source));
+        let sent = self.requests.ask(Ask {
+            method: Method::POST,
+            path: http::upload(id, dest),
+            content_type: Some(http::TAR),
+            content: Content::Reader(&mut source),
+            answered,
+        });
         if let Some(failure) = source.failure {
             return Err(TransferError::Source(failure));
         }
-        let body = answer(sent.map_err(TransferError::from_http)?)?.1;
-        serde_json::from_slice(&all(body)?).map_err(|e| TransferError::BadAnswer(e.to_string()))
+        let answer = sent?;
+        let url = answer.url.clone();
+        let body = answer.all(MAX_ANSWER_BYTES)?;
+        match serde_json::from_slice(&body) {
+            Ok(uploaded) => Ok(uploaded),
+            // Its status says that it is done; only the daemon's answer has to say more.
+            Err(_) if url.is_some() => Ok(Uploaded::default()),
+            Err(e) => Err(TransferError::BadAnswer(e.to_string())),
+        }
     }
 
-    /// Asks for an archive of a directory or a file of a sandbox.
+    /// Asks for an archive of a directory or a file of a sandbox. Of a backend elsewhere it is
+    /// compressed, whatever `format` says.
     ///
     /// # Errors
     /// Where there will be none.
@@ -83,56 +100,54 @@ impl Transfers {
         src: &[u8],
         format: ArchiveFormat,
     ) -> Result<Download, TransferError> {
-        let url = format!("{BASE}{}", http::download(id, src, format));
-        let sent = self.agent(Arc::default()).get(url).call();
-        let (head, body) = answer(sent.map_err(TransferError::from_http)?)?;
-        let has = |name| head.headers.contains_key(name);
+        let format = match self.requests.route {
+            Route::Socket(_) => format,
+            Route::Backend(_) => ArchiveFormat::TarGz,
+        };
+        let answer = self.requests.ask(Ask::new(Method::GET, http::download(id, src, format)))?;
+        let url = answer.url.as_deref();
+        let headers = &answer.head.headers;
         // Without either nothing tells an archive that ends from one that is cut off.
-        if !has(header::TRANSFER_ENCODING) && !has(header::CONTENT_LENGTH) {
-            return Err(TransferError::BadAnswer("an archive without a length".to_owned()));
+        let lengths = [header::TRANSFER_ENCODING, header::CONTENT_LENGTH];
+        if !lengths.into_iter().any(|name| headers.contains_key(name)) {
+            let error = TransferError::BadAnswer("an archive without a length".to_owned());
+            return Err(error.at(url));
         }
-        let redirected = head.headers.get(http::REDIRECTED).is_some_and(|value| value == "true");
-        Ok(Download { redirected, body: body.into_reader() })
-    }
-
-    fn agent(&self, answered: Arc<AtomicBool>) -> Agent {
-        let config = Agent::config_builder()
-            // The environment's proxies are for other machines.
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .max_idle_connections(0)
-            .input_buffer_size(BUFFER_BYTES)
-            .output_buffer_size(BUFFER_BYTES)
-            .user_agent(concat!("noxrunner-client/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let (socket, stop) = (self.socket.clone(), self.stop.clone());
-        Agent::with_parts(config, SocketConnector { socket, stop, answered }, NoNames)
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
+        if url.is_some()
+            && let Some(kind) = kind
+            && !ARCHIVES.iter().any(|known| known.eq_ignore_ascii_case(kind))
+        {
+            answer.not_a_page()?;
+            let kind = crate::request::clean(kind);
+            return Err(TransferError::BadAnswer(format!("{kind} is no archive")).at(url));
+        }
+        let redirected = headers.get(http::REDIRECTED).is_some_and(|value| value == "true");
+        Ok(Download { redirected, url: answer.url, body: answer.body.into_reader() })
     }
 }
 
-/// An archive on its way from a daemon. Its end is its end: what is cut off is an error,
+/// An archive on its way here. Its end is its end: what is cut off is an error,
 /// which [`Download::failure`] takes out of what the reading returned.
 pub struct Download {
     /// Whether the path was outside and replaced by the workspace.
     pub redirected: bool,
+    url: Option<String>,
     body: BodyReader<'static>,
 }
 
 impl Download {
     /// What an error of reading from a download stands for.
     pub fn failure(error: io::Error) -> TransferError {
-        match error.downcast::<TransferError>() {
-            Ok(error) => error,
-            Err(error) => TransferError::from_io(error),
-        }
+        TransferError::from_io(error)
     }
 }
 
 impl Read for Download {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.body.read(buf).map_err(|e| io::Error::other(TransferError::from_io(e)))
+        let failed = |e| TransferError::from_io(e).at(self.url.as_deref());
+        self.body.read(buf).map_err(|e| io::Error::other(failed(e)))
     }
 }
 
@@ -166,26 +181,4 @@ impl Read for Source<'_> {
             }
         }
     }
-}
-
-/// An answer that is no error, in two parts.
-fn answer(response: Response<Body>) -> Result<(ureq::http::response::Parts, Body), TransferError> {
-    let (head, body) = response.into_parts();
-    match head.status.as_u16() {
-        200 => Ok((head, body)),
-        status if status >= 400 => Err(TransferError::refused(status, &all(body)?)),
-        status => Err(TransferError::BadAnswer(format!("status {status}"))),
-    }
-}
-
-/// All of an answer that is no archive.
-fn all(body: Body) -> Result<Vec<u8>, TransferError> {
-    let mut bytes = Vec::new();
-    let mut bounded = body.into_reader().take(MAX_ANSWER_BYTES + 1);
-    bounded.read_to_end(&mut bytes).map_err(TransferError::from_io)?;
-    if bytes.len() as u64 > MAX_ANSWER_BYTES {
-        let error = format!("it has more than {MAX_ANSWER_BYTES} bytes");
-        return Err(TransferError::BadAnswer(error));
-    }
-    Ok(bytes)
 }

@@ -1,15 +1,15 @@
-//! How HTTP reaches a daemon's socket. The only part of transfers that knows of sockets.
+//! How HTTP gets its bytes there and back: over a daemon's socket, or TCP, with TLS or without.
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, send};
+use nix::poll::PollFlags;
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -18,84 +18,119 @@ use ureq::unversioned::transport::{
 };
 
 use crate::TransferError;
+use crate::request::Route;
 use crate::trust;
+use crate::v1::{Backend, Problem, addresses};
+use crate::wire::{Stream, Wire};
 
-/// Connects every request to one socket, whatever host its address names.
+/// How long a connection may take to come about, and again its TLS.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// Connects every request to where its route leads.
 #[derive(Debug)]
-pub(crate) struct SocketConnector {
-    /// Where the daemon listens.
-    pub(crate) socket: PathBuf,
+pub(crate) struct RouteConnector {
+    /// The way to who answers.
+    pub(crate) route: Route,
     /// Ends every wait once there is something to read in it.
     pub(crate) stop: Option<Arc<OwnedFd>>,
-    /// Set when the daemon answers, or hangs up, before it has read all of a request.
+    /// How long the other side may be silent.
+    pub(crate) patience: Option<Duration>,
+    /// Set when the other side answers, or hangs up, before it has read all of a request.
     pub(crate) answered: Arc<AtomicBool>,
 }
 
-impl Connector for SocketConnector {
-    type Out = SocketTransport;
+impl Connector for RouteConnector {
+    type Out = RouteTransport;
 
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
         _chained: Option<()>,
-    ) -> Result<Option<SocketTransport>, ureq::Error> {
-        let stream = trust::connect(&self.socket).map_err(|e| wrapped(e.into()))?;
+    ) -> Result<Option<RouteTransport>, ureq::Error> {
+        let (stream, backend) = match &self.route {
+            Route::Socket(socket) => {
+                (Stream::Unix(trust::connect(socket).map_err(|e| wrapped(e.into()))?), None)
+            }
+            Route::Backend(backend) => {
+                let stream = connect(&details.addrs).map_err(|e| wrapped(e.into()))?;
+                (Stream::Tcp(stream), Some(backend))
+            }
+        };
+        let mut wire = Wire { stream, stop: self.stop.clone(), patience: Some(CONNECT_TIME) };
+        let tls = match backend.filter(|backend| backend.base.is_tls()) {
+            Some(backend) => Some(handshake(backend, &mut wire).map_err(wrapped)?),
+            None => None,
+        };
+        wire.patience = self.patience;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        let (stop, answered) = (self.stop.clone(), Arc::clone(&self.answered));
+        let answered = Arc::clone(&self.answered);
         answered.store(false, Ordering::Relaxed);
-        Ok(Some(SocketTransport { stream, buffers, stop, answered }))
+        Ok(Some(RouteTransport { wire, tls, buffers, answered }))
     }
+}
+
+/// Connects to the first address where somebody answers. Each gets a fair share of the time.
+fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Problem> {
+    let deadline = Instant::now() + CONNECT_TIME;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for (tried, address) in addresses.iter().enumerate() {
+        let share = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let left = deadline.saturating_duration_since(Instant::now()) / share;
+        match TcpStream::connect_timeout(address, left.max(Duration::from_millis(10))) {
+            Ok(stream) => {
+                // A request is one write or many large ones. Where it fails it is only slower.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(Problem::Unreachable(last))
+}
+
+/// Agrees with a backend on how to encrypt, and makes sure that it is who it should be.
+fn handshake(backend: &Backend, wire: &mut Wire) -> Result<Box<ClientConnection>, TransferError> {
+    let name = ServerName::try_from(backend.base.host().to_owned())
+        .map_err(|e| TransferError::BadAnswer(e.to_string()))?;
+    let mut tls = ClientConnection::new(backend.tls()?, name).map_err(Problem::Tls)?;
+    tls.complete_io(wire).map_err(TransferError::from_io)?;
+    Ok(Box::new(tls))
 }
 
 /// One connection, for one request.
 #[derive(Debug)]
-pub(crate) struct SocketTransport {
-    stream: UnixStream,
+pub(crate) struct RouteTransport {
+    wire: Wire,
+    tls: Option<Box<ClientConnection>>,
     buffers: LazyBuffers,
-    stop: Option<Arc<OwnedFd>>,
     answered: Arc<AtomicBool>,
 }
 
-impl Transport for SocketTransport {
+impl Transport for RouteTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
 
-    /// Sends, unless the daemon has answered already: then nothing more of the request
+    /// Sends, unless the other side has answered already: then nothing more of the request
     /// interests it, and what it said is to be read rather than a broken pipe reported.
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        let mut rest = self.buffers.output().get(..amount).unwrap_or_default();
-        while !rest.is_empty() && !self.answered.load(Ordering::Relaxed) {
-            let both = PollFlags::POLLIN | PollFlags::POLLOUT;
-            if wait(self.stream.as_fd(), self.stop.as_deref(), both)?.contains(PollFlags::POLLIN) {
-                self.answered.store(true, Ordering::Relaxed);
-                break;
-            }
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.stream.as_raw_fd(), rest, flags) {
-                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                // A socket closed with something unread in it is reset, see unix(7) and
-                // unix_release_sock() in Linux; what it sent before can still be read.
-                Err(Errno::EPIPE | Errno::ECONNRESET) => {
-                    self.answered.store(true, Ordering::Relaxed);
-                }
-                Err(errno) => return Err(ureq::Error::Io(errno.into())),
-            }
+        let rest = self.buffers.output().get(..amount).unwrap_or_default();
+        let answered = match &mut self.tls {
+            None => send(&mut self.wire, rest, &self.answered)?,
+            Some(tls) => send_encrypted(&mut self.wire, tls, rest, &self.answered)?,
+        };
+        if answered {
+            self.answered.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        wait(self.stream.as_fd(), self.stop.as_deref(), PollFlags::POLLIN)?;
-        let read = loop {
-            match self.stream.read(self.buffers.input_append_buf()) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // Whether all of an answer is there is decided by its length or last chunk.
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => break 0,
-                other => break other?,
-            }
+        let into = self.buffers.input_append_buf();
+        let read = match &mut self.tls {
+            None => or_end(self.wire.read(into))?,
+            Some(tls) => receive_encrypted(&mut self.wire, tls, into)?,
         };
         self.buffers.input_appended(read);
         Ok(read > 0)
@@ -105,29 +140,90 @@ impl Transport for SocketTransport {
     fn is_open(&mut self) -> bool {
         false
     }
+
+    fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
 }
 
-/// Waits until a socket is ready, and says for what.
-fn wait(
-    stream: BorrowedFd<'_>,
-    stop: Option<&OwnedFd>,
-    events: PollFlags,
-) -> Result<PollFlags, ureq::Error> {
-    let mut fds = vec![PollFd::new(stream, events)];
-    fds.extend(stop.map(|stop| PollFd::new(stop.as_fd(), PollFlags::POLLIN)));
-    loop {
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(ureq::Error::Io(errno.into())),
-            Ok(_) => break,
+/// Sends bytes as they are, and says whether the other side has answered before the last.
+fn send(wire: &mut Wire, mut rest: &[u8], answered: &AtomicBool) -> io::Result<bool> {
+    while !rest.is_empty() && !answered.load(Ordering::Relaxed) {
+        if wire.wait(PollFlags::POLLIN | PollFlags::POLLOUT)?.contains(PollFlags::POLLIN) {
+            return Ok(true);
+        }
+        match wire.send(rest)? {
+            Some(sent) => rest = rest.get(sent..).unwrap_or_default(),
+            None => return Ok(true),
         }
     }
-    let mut ready = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-    let stream = ready.next().unwrap_or(PollFlags::empty());
-    match ready.next() {
-        Some(stop) if !stop.is_empty() => Err(wrapped(TransferError::Stopped)),
-        Some(_) | None => Ok(stream),
+    Ok(false)
+}
+
+/// As [`send`], but what arrives has to be decrypted to see whether it is an answer: servers
+/// also send tickets to resume sessions (RFC 8446, 4.6.1).
+fn send_encrypted(
+    wire: &mut Wire,
+    tls: &mut ClientConnection,
+    mut rest: &[u8],
+    answered: &AtomicBool,
+) -> io::Result<bool> {
+    while (!rest.is_empty() || tls.wants_write()) && !answered.load(Ordering::Relaxed) {
+        if !tls.wants_write() {
+            let taken = io::Write::write(&mut tls.writer(), rest)?;
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        if wire.wait(PollFlags::POLLIN | PollFlags::POLLOUT)?.contains(PollFlags::POLLIN) {
+            let ended = or_end(tls.read_tls(wire))? == 0;
+            let state = tls.process_new_packets().map_err(io::Error::other)?;
+            if ended || state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() {
+                return Ok(true);
+            }
+            continue;
+        }
+        match tls.write_tls(wire) {
+            Ok(_) => {}
+            Err(e) if is_hang_up(&e) => return Ok(true),
+            Err(e) => return Err(e),
+        }
     }
+    Ok(false)
+}
+
+fn receive_encrypted(
+    wire: &mut Wire,
+    tls: &mut ClientConnection,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    loop {
+        match tls.reader().read(into) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            // Closed without a word: whether all of an answer is there is decided below.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+            other => return other,
+        }
+        or_end(tls.read_tls(wire))?;
+        tls.process_new_packets().map_err(io::Error::other)?;
+        while tls.wants_write() {
+            match tls.write_tls(wire) {
+                Err(e) if is_hang_up(&e) => break,
+                other => drop(other?),
+            }
+        }
+    }
+}
+
+/// A connection that is reset has ended: whether all of an answer is there is decided by its
+/// length or last chunk.
+fn or_end(read: io::Result<usize>) -> io::Result<usize> {
+    match read {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(0),
+        other => other,
+    }
+}
+
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// One of our errors, as what the HTTP client passes through.
@@ -135,17 +231,25 @@ fn wrapped(error: TransferError) -> ureq::Error {
     ureq::Error::Other(Box::new(error))
 }
 
-/// There are no names to look up, which a statically linked program could not do either.
+/// The addresses of where a route leads. A socket has none.
 #[derive(Debug)]
-pub(crate) struct NoNames;
+pub(crate) struct Names(pub(crate) Route);
 
-impl Resolver for NoNames {
+impl Resolver for Names {
     fn resolve(
         &self,
         _: &Uri,
         _: &Config,
         _: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        Ok(self.empty())
+        let mut resolved = self.empty();
+        if let Route::Backend(backend) = &self.0 {
+            let found = addresses(backend.base.host()).map_err(|e| wrapped(e.into()))?;
+            // As many as fit in there.
+            for address in found.into_iter().take(16) {
+                resolved.push(SocketAddr::new(address, backend.base.port()));
+            }
+        }
+        Ok(resolved)
     }
 }

@@ -91,10 +91,10 @@ fn a_copy_out_goes_where_dockers_goes() {
         }
     }
     for (src, dst, part) in [
-        ("s:f", "new/", "no such file"),
-        ("s:f", "new/f", "no such file"),
-        ("s:f", "old/", "not a directory"),
-        ("s:d", "old", "not a directory"),
+        ("s:f", "new/", "File not found"),
+        ("s:f", "new/f", "File not found"),
+        ("s:f", "old/", "Not a directory"),
+        ("s:d", "old", "Not a directory"),
         ("s:absent", ".", "no /workspace/absent"),
     ] {
         let dir = tempfile::tempdir().unwrap();

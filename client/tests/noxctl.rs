@@ -150,11 +150,13 @@ fn without_a_daemon_the_error_names_the_socket_and_the_ways_on() {
 }
 
 #[test]
-fn what_is_meant_for_a_remote_backend_is_a_usage_error() {
-    let output = bare(&["exec", "s", "x"]).env("NOXRUNNER_BASE_URL", "http://x").output().unwrap();
-    let (status, _, stderr) = finished(output);
-    assert_eq!(status, 2);
-    assert!(stderr.contains("NOXRUNNER_BASE_URL") && stderr.contains("--socket"), "{stderr}");
+fn what_is_meant_for_a_backend_but_names_none_is_a_usage_error() {
+    for url in ["x", "http://user:secret@h", "unix:///s"] {
+        let output = bare(&["exec", "s", "x"]).env("NOXRUNNER_BASE_URL", url).output().unwrap();
+        let (status, _, stderr) = finished(output);
+        assert_eq!(status, 2, "{url}");
+        assert!(stderr.contains("NOXRUNNER_BASE_URL") && !stderr.contains("secret"), "{stderr}");
+    }
 }
 
 #[test]

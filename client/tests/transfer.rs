@@ -41,7 +41,7 @@ fn an_upload_arrives_whole() {
         request.json(200, &uploaded(1));
     });
     let result = transfers(&fake).upload(&id(), b"/w \xff", &mut &archive[..]).unwrap();
-    assert_eq!((result.written, result.dest.as_str()), (1, "/workspace"));
+    assert_eq!((result.written, result.dest.as_deref()), (Some(1), Some("/workspace")));
     let head = fake.seen.recv().unwrap();
     let head = head.as_str().unwrap();
     let line = "POST /v1/sandboxes/a%2Fb/files/upload?dest=/w%20%FF HTTP/1.1\r\n";

@@ -143,11 +143,11 @@ fn what_cannot_be_meant_is_refused_before_anything_is_sent() {
         (&["f", "other/f"][..], 2, "last name"),
         (&["f", "./f"], 2, "last name"),
         (&["f", "tree"], 1, "--dir"),
-        (&["f", "absent"], 1, "no such file: absent"),
+        (&["f", "absent"], 1, "File not found: absent"),
         (&["/dev/null"], 1, "/dev/null"),
-        (&["--dir", "f"], 1, "not a directory"),
-        (&["--dir", "absent"], 1, "no such file"),
-        (&["--dir", "nothing"], 1, "nothing to upload"),
+        (&["--dir", "f"], 1, "Not a directory: f"),
+        (&["--dir", "absent"], 1, "File not found: absent"),
+        (&["--dir", "nothing"], 1, "No files to upload in nothing"),
     ] {
         let args = [&["upload", "s"], args].concat();
         let (code, stdout, stderr) = run_in(&dir, &fake, &args);
@@ -250,7 +250,7 @@ fn a_copy_in_goes_where_dockers_goes() {
         ("f", "s:new/f", "no directory /workspace/new"),
         ("f", "s:f/", "not a directory"),
         ("tree", "s:f", "not a directory"),
-        ("absent", "s:d", "no such file"),
+        ("absent", "s:d", "File not found"),
         ("/dev/null", "s:d", "neither"),
     ] {
         let (status, _, stderr) = run_in(&dir, &fake, &["cp", src, dst]);

@@ -26,9 +26,14 @@ pub struct Moment {
 impl Moment {
     /// The present.
     pub fn now() -> Self {
+        Self { boot: Self::boot_now(), wall: SystemTime::now() }
+    }
+
+    /// The present by the first clock alone.
+    pub fn boot_now() -> Duration {
         // Every kernel of ours has the clock (Linux 2.6.39); without it nothing would ever expire.
         let boot = clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
-        Self { boot: boot.unwrap_or_default(), wall: SystemTime::now() }
+        boot.unwrap_or_default()
     }
 }
 

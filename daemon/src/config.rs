@@ -1,7 +1,12 @@
 //! What the daemon is told when it starts.
 
+mod bounds;
+mod tcp;
+mod upstream;
+
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -9,8 +14,11 @@ use noxrunner_protocol::socket;
 
 use crate::isolation::Wish;
 use crate::uids::UidRange;
+pub use bounds::WireBounds;
+pub use tcp::TcpOptions;
+pub use upstream::UpstreamOptions;
 
-/// Owns local sandboxes for NoxRunner clients.
+/// Owns local sandboxes for NoxRunner clients, or fronts a backend elsewhere.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "noxrunnerd", version, about, max_term_width = 100)]
 pub struct Config {
@@ -18,10 +26,27 @@ pub struct Config {
     #[arg(long)]
     pub local_test: bool,
 
+    /// The backend that sandboxes live on otherwise.
+    #[command(flatten)]
+    pub upstream: UpstreamOptions,
+
     /// Socket to listen on [default: $NOXRUNNER_SOCKET, $XDG_RUNTIME_DIR/noxrunner/noxrunnerd.sock,
-    /// for root /run/noxrunner/noxrunnerd.sock, else /tmp/noxrunner-UID/noxrunnerd.sock]
+    /// for root /run/noxrunner/noxrunnerd.sock, else /tmp/noxrunner-UID/noxrunnerd.sock]; what
+    /// systemd hands over goes before all of these
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+
+    /// Group whose members may use this daemon too, each with sandboxes of their own
+    #[arg(long, value_name = "GROUP")]
+    pub socket_group: Option<String>,
+
+    /// Listen for HTTP on this address too, as 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub http: Option<SocketAddr>,
+
+    /// Who may use HTTP on TCP.
+    #[command(flatten)]
+    pub tcp: TcpOptions,
 
     /// Directory in which the sandboxes' directories are made
     #[arg(long, value_name = "DIR", default_value = "/tmp")]
@@ -60,6 +85,10 @@ pub struct Config {
     #[arg(long)]
     pub ephemeral: bool,
 
+    /// What a connection may take.
+    #[command(flatten)]
+    pub wire: WireBounds,
+
     /// How log lines are written on stderr
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub log_format: LogFormat,
@@ -89,6 +118,11 @@ impl Config {
         self.spawns.and_then(|count| usize::try_from(count).ok()).unwrap_or_else(twice)
     }
 
+    /// The socket that it was told to listen on.
+    pub fn told_socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
     /// The socket to listen on.
     pub fn socket(&self, env: impl Fn(&str) -> Option<OsString>, uid: u32) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| socket::default_path(env, uid))
@@ -96,7 +130,7 @@ impl Config {
 }
 
 /// A length of time, above zero: seconds, or as `90s`, `10m`, `24h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let explain =
         || format!("{text:?} is no length of time: write seconds, or as in 90s, 10m or 24h");
     let duration = match text.parse::<u64>() {

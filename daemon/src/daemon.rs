@@ -6,7 +6,7 @@
 mod create;
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use noxrunner_init::message::Layers;
 use noxrunner_init::template::Unstubbed;
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::types::{Denial, Isolation, Network, Tier};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
@@ -32,6 +32,7 @@ use crate::sandbox::pool::Pool;
 use crate::sandbox::registry::{Entry, Leaving, Registry};
 use crate::sandbox::{Base, Sandbox};
 use crate::scene::{self, Scene, preparation};
+use crate::serve::service::Service;
 use crate::uids::Uids;
 
 /// Everything that handlers share.
@@ -39,14 +40,12 @@ use crate::uids::Uids;
 pub struct Daemon {
     /// What it was told at start.
     pub config: Config,
-    /// Where it listens.
-    pub socket: PathBuf,
+    /// Its clients' side.
+    pub service: Arc<Service>,
     /// The user it runs as.
     pub uid: u32,
     /// The users that its sandboxes have; none where they are its own.
     pub uids: Option<Uids>,
-    /// When it started.
-    pub started: Moment,
     /// Its sandboxes.
     pub registry: Arc<Registry>,
     /// What starts their inits.
@@ -69,10 +68,6 @@ pub struct Daemon {
     pub host: HostEnvironment,
     /// The threads for file operations.
     pub workers: Workers,
-    /// How many clients are connected.
-    pub connections: watch::Sender<usize>,
-    /// True once it is to end.
-    pub stop: watch::Sender<bool>,
 }
 
 /// A task of ours panicked or was cancelled; both only happen while the runtime ends.
@@ -152,7 +147,8 @@ impl Daemon {
         caller: u32,
         id: &SessionId,
     ) -> Result<Arc<Sandbox>, CallError> {
-        let sandbox = self.registry.touch(caller, id).await.map_err(CallError::lookup(id))?;
+        let touched = self.registry.touch(caller, id, Moment::now).await;
+        let sandbox = touched.map_err(CallError::lookup(id))?;
         save(&sandbox).await?;
         Ok(sandbox)
     }

@@ -15,9 +15,11 @@
 //! | [`isolation`] | how strongly sandboxes are isolated here |
 //! | [`scene`] | keeps what sandboxes see as the host has it |
 //! | [`reaper`] | expiry |
+//! | [`front`] | all of it, where sandboxes live on a backend elsewhere |
 //! | [`uids`] | a host user id for each sandbox of root's |
 //! | [`tree`] | directory trees that somebody else may be writing |
 //! | [`cgroup`] | control groups, which hold memory, cpu and processes of a sandbox |
+//! | [`manager`] | what systemd hears of it |
 //! | [`wait`], [`clock`] | descriptors and time |
 //! | [`error`] | what can go wrong with a call, and how clients hear of it |
 //!
@@ -33,10 +35,12 @@ pub mod engine;
 pub mod error;
 pub mod exec;
 pub mod files;
+pub mod front;
 pub mod isolation;
 pub mod limits;
 pub mod lock;
 pub mod logging;
+pub mod manager;
 pub mod policy;
 pub mod reaper;
 pub mod rootfs;

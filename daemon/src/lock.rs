@@ -63,6 +63,8 @@ pub fn private_dir(path: &Path, uid: u32) -> io::Result<bool> {
 impl BaseLock {
     /// Takes the lock and writes the socket's path into it. A holder that does
     /// not answer on its socket, since it is just ending, is waited for as long as `patience`.
+    /// `handed` says that this process has that socket from a service manager: whoever answers
+    /// there is nobody then.
     ///
     /// # Errors
     /// Why it cannot be had.
@@ -70,6 +72,7 @@ impl BaseLock {
         base: &Path,
         uid: u32,
         socket: &Path,
+        handed: bool,
         patience: Duration,
     ) -> Result<Self, LockError> {
         let dir = base.join(format!("noxrunner-{uid}"));
@@ -98,7 +101,9 @@ impl BaseLock {
                 Err((mut held, nix::errno::Errno::EWOULDBLOCK)) => {
                     let holder = holder(&mut held);
                     // One that does not answer is about to listen or about to be gone.
-                    if UnixStream::connect(&holder).is_ok() || Instant::now() > deadline {
+                    let answers =
+                        || !(handed && holder == socket) && UnixStream::connect(&holder).is_ok();
+                    if answers() || Instant::now() > deadline {
                         let (base, socket) = (base.display(), holder.display());
                         return Err(LockError::Held {
                             base: base.to_string(),
@@ -148,13 +153,16 @@ mod tests {
     fn the_second_learns_of_the_first_and_nothing_is_left() {
         let base = tempfile::tempdir().unwrap();
         let uid = nix::unistd::geteuid().as_raw();
-        let first = BaseLock::take(base.path(), uid, Path::new("/first"), Duration::ZERO).unwrap();
-        let error =
-            BaseLock::take(base.path(), uid, Path::new("/second"), Duration::ZERO).unwrap_err();
+        let first =
+            BaseLock::take(base.path(), uid, Path::new("/first"), false, Duration::ZERO).unwrap();
+        let error = BaseLock::take(base.path(), uid, Path::new("/second"), false, Duration::ZERO)
+            .unwrap_err();
         assert!(matches!(&error, LockError::Held { socket, .. } if socket == "/first"), "{error}");
         drop(first);
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
-        drop(BaseLock::take(base.path(), uid, Path::new("/second"), Duration::ZERO).unwrap());
+        drop(
+            BaseLock::take(base.path(), uid, Path::new("/second"), false, Duration::ZERO).unwrap(),
+        );
     }
 
     #[test]
@@ -162,7 +170,8 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let uid = nix::unistd::geteuid().as_raw();
         DirBuilder::new().mode(0o755).create(base.path().join(format!("noxrunner-{uid}"))).unwrap();
-        let error = BaseLock::take(base.path(), uid, Path::new("/s"), Duration::ZERO).unwrap_err();
+        let error =
+            BaseLock::take(base.path(), uid, Path::new("/s"), false, Duration::ZERO).unwrap_err();
         assert!(matches!(error, LockError::Foreign(_)), "{error}");
     }
 }

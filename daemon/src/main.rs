@@ -1,26 +1,30 @@
 //! `noxrunnerd`.
 
+use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 
 use clap::Parser;
 use nix::sys::stat::{Mode, umask};
 use noxrunner_daemon::config::{Config, LogFormat};
-use noxrunner_daemon::{logging, run};
+use noxrunner_daemon::{front, logging, run};
+use noxrunner_init::HandedError;
 
 const NO_MODE: &str = "\
-noxrunnerd runs the commands of its sandboxes on this machine. Say that you want that:
+noxrunnerd runs the commands of its sandboxes on this machine, or has a NoxRunner backend elsewhere
+run them. Say which:
 
     noxrunnerd --local-test
+    noxrunnerd --base-url https://nox.example.org
 
-It is for development and tests. There is no other mode yet.";
+The first is for development and tests.";
 
 fn main() -> ExitCode {
-    // First of all: what the starter had open is no business of a daemon's, and
-    // what the daemon makes is nobody else's.
-    noxrunner_init::close_inherited_descriptors();
+    // First of all: what the starter had open is no business of a daemon's but for the socket that
+    // it gives, and what the daemon makes is nobody else's.
+    let handed = noxrunner_init::take_handed();
     umask(Mode::from_bits_truncate(0o077));
     let config = Config::parse();
-    if !config.local_test {
+    if !config.local_test && config.upstream.base_url.is_none() {
         eprintln!("{NO_MODE}");
         return ExitCode::from(2);
     }
@@ -29,7 +33,7 @@ fn main() -> ExitCode {
         let _ = nix::unistd::setsid();
     }
     let format = config.log_format;
-    match start(config) {
+    match start(config, handed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             match format {
@@ -41,13 +45,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+fn start(
+    config: Config,
+    handed: Result<Option<UnixListener>, HandedError>,
+) -> Result<(), Box<dyn std::error::Error>> {
     logging::start(config.log_format, config.log_level);
+    let handed = handed?;
+    if let Some(url) = config.upstream.base_url.clone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ran = runtime.block_on(front::run::run(config, url, handed));
+        // A host's name that is being looked up would be waited for.
+        runtime.shutdown_background();
+        return Ok(ran?);
+    }
     // Before the runtime has threads: only a process with one can fork safely.
     let zygote = noxrunner_init::start()?;
     // One thread: what it does between two system calls is little, and each task that another
     // thread would take up costs a command a wake-up. What may wait for a disk has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run::run(config, zygote))?;
+    runtime.block_on(run::run(config, handed, zygote))?;
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! The daemon's life: lock, socket, adoption, service, end.
 
+mod doors;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,17 +15,16 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{User, geteuid};
 use noxrunner_init::Zygote;
 use noxrunner_protocol::types::Tier;
-use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 
 use crate::cgroup::{Controller, Hierarchy, Version};
-use crate::clock::Moment;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::files::work::Workers;
+use crate::front::run::FrontStartError;
 use crate::isolation::IsolationError;
 use crate::limits::{Enforcers, Limiting};
 use crate::lock::{BaseLock, LockError};
@@ -32,10 +34,14 @@ use crate::sandbox::environment::{DEFAULT_PATH, HostEnvironment};
 use crate::sandbox::pool::{self, Pool};
 use crate::sandbox::registry::Registry;
 use crate::scene::{Scene, means, preparation};
-use crate::serve::listen::{self, ListenError};
-use crate::serve::{self, handlers};
+use crate::serve::activation::ActivationError;
+use crate::serve::listen::ListenError;
+use crate::serve::service::Service;
+use crate::serve::tcp::TcpError;
+use crate::serve::{self, Served, handlers};
 use crate::uids::{STATE_DIR, UidError, Uids};
-use crate::{isolation, reaper, warning};
+use crate::{isolation, manager, reaper, warning};
+pub(crate) use doors::{Doors, socket_path};
 
 /// Why the daemon could not start, or ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +52,15 @@ pub enum RunError {
     /// The socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The socket that was handed over cannot be used.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
+    /// There cannot be HTTP on TCP.
+    #[error(transparent)]
+    Tcp(#[from] TcpError),
+    /// There is no way to the backend.
+    #[error(transparent)]
+    Front(#[from] FrontStartError),
     /// Sandboxes cannot be isolated as they should be.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
@@ -61,6 +76,9 @@ pub enum RunError {
     /// There are no user ids for sandboxes.
     #[error(transparent)]
     Uids(#[from] UidError),
+    /// There is no group of that name, or it cannot be looked up.
+    #[error("cannot let the group {0} use the socket: {1}")]
+    SocketGroup(String, String),
     /// The kernel refused something the daemon needs.
     #[error("cannot {0}: {1}")]
     Os(&'static str, #[source] io::Error),
@@ -69,11 +87,16 @@ pub enum RunError {
     ZygoteDied,
 }
 
-/// Runs the daemon until it is told to end, or is idle for long enough.
+/// Runs the daemon until it is told to end, or is idle for long enough. `handed` is the socket that
+/// a service manager gave it.
 ///
 /// # Errors
 /// Why it could not start, or ended early. Nothing of it runs any more then.
-pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
+pub async fn run(
+    mut config: Config,
+    handed: Option<UnixListener>,
+    zygote: Zygote,
+) -> Result<(), RunError> {
     let os = |what| move |e| RunError::Os(what, e);
     // From here on they wait to be heard, so that whenever they come the end is in order.
     let signals = Signals::listen().map_err(os("wait for signals"))?;
@@ -81,31 +104,44 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
     let policy = config.policy.as_deref().map_or_else(|| Ok(Policy::built_in()), Policy::load)?;
     let base = config.base_dir.canonicalize();
     config.base_dir = base.map_err(|e| RunError::Base(config.base_dir.clone(), e))?;
-    let socket = config.socket(var, uid);
-    let socket = std::path::absolute(&socket).map_err(os("name the socket"))?;
+    let socket = socket_path(&config, handed.as_ref(), uid)?;
     // Each sandbox takes a few descriptors of the daemon's.
     raise_descriptor_limit();
 
-    let _lock = BaseLock::take(&config.base_dir, uid, &socket, LOCK_PATIENCE)?;
+    let is_handed = handed.is_some();
+    let _lock = BaseLock::take(&config.base_dir, uid, &socket, is_handed, LOCK_PATIENCE)?;
     // Who connects from here on waits until there is something to answer.
-    let (listener, bound) = listen::bind(&socket, uid)?;
-    let listener = UnixListener::from_std(listener).map_err(os("listen"))?;
-    let daemon = assemble(config, policy, socket, zygote).await?;
+    let Doors { listener, bound, tcp, group } = Doors::open(&config, handed, &socket, uid)?;
+    let http = tcp.as_ref().map(|door| door.address);
+    let service = Arc::new(Service::new(&config, socket, group, http));
+    let daemon = assemble(config, policy, service, zygote).await?;
     let base = || daemon.config.base_dir.clone();
     let swept = daemon.sweep(true).await;
     let first_sweep = swept.map_err(|e| RunError::Base(base(), io::Error::other(e.to_string())))?;
-    let (socket, base) = (daemon.socket.display(), daemon.config.base_dir.display());
-    tracing::info!(%socket, %base, uid, version = handlers::VERSION, "listening");
+    let (socket, base) = (daemon.service.socket.display(), daemon.config.base_dir.display());
+    let http = http.map(tracing::field::display);
+    tracing::info!(%socket, http, %base, uid, version = handlers::VERSION, is_handed, "listening");
 
     // Not before the sweep, which takes a directory without a manifest for a dead daemon's.
     let pool = tokio::spawn(pool::keep(Arc::clone(&daemon)));
+    let served = Served {
+        service: Arc::clone(&daemon.service),
+        rpc: handlers::methods(&daemon),
+        sandboxes: Arc::new(Arc::clone(&daemon)),
+    };
     let outcome = tokio::select! {
-        () = serve::serve(listener, Arc::clone(&daemon), handlers::methods(&daemon)) => Ok(()),
+        () = serve::serve(listener, tcp, served) => Ok(()),
         Err(failed) = oversee(&daemon, signals, first_sweep) => Err(failed),
+        never = manager::report(
+            &daemon.service,
+            daemon.registry.count(),
+            daemon.isolation.tier.name(),
+        ) => match never {},
     };
 
     drop(bound);
-    daemon.stop.send_replace(true);
+    daemon.service.stop.send_replace(true);
+    manager::ending("ending its sandboxes").await;
     daemon.end().await;
     // One that was being made is cleared there.
     let _ = pool.await;
@@ -122,13 +158,13 @@ pub async fn run(mut config: Config, zygote: Zygote) -> Result<(), RunError> {
 pub async fn assemble(
     config: Config,
     policy: Policy,
-    socket: PathBuf,
+    service: Arc<Service>,
     zygote: Zygote,
 ) -> Result<Arc<Daemon>, RunError> {
     let uid = geteuid().as_raw();
     let user = User::from_uid(geteuid()).ok().flatten().map_or_else(|| uid.to_string(), |u| u.name);
     let engine = Engine::start(zygote).map_err(|e| RunError::Os("listen to the zygote", e))?;
-    let directory = socket.parent().unwrap_or(Path::new("/")).to_owned();
+    let directory = service.socket.parent().unwrap_or(Path::new("/")).to_owned();
     let scene = Arc::new(Scene::new(Inputs {
         path: var("PATH").unwrap_or_else(|| DEFAULT_PATH.into()),
         rustup_home: var("RUSTUP_HOME").map(PathBuf::from),
@@ -182,10 +218,9 @@ pub async fn assemble(
     Ok(Arc::new(Daemon {
         host: HostEnvironment::pick(var, &user, policy.env_passthrough(), tools),
         scene,
-        socket,
+        service,
         uid,
         uids,
-        started: Moment::now(),
         registry: Arc::new(Registry::default()),
         engine,
         isolation,
@@ -195,8 +230,6 @@ pub async fn assemble(
         pool: Pool::new(config.pool),
         spawns: Arc::new(Semaphore::new(config.spawns())),
         workers: Workers::default(),
-        connections: watch::Sender::new(0),
-        stop: watch::Sender::new(false),
         config,
     }))
 }
@@ -220,10 +253,10 @@ async fn oversee(
     let end = async {
         let why = tokio::select! {
             signal = signals.next() => signal,
-            () = idle(daemon) => "idle for long enough",
+            () = idle(&daemon.service, daemon.registry.count(), daemon.config.idle_exit) => "idle for long enough",
         };
         tracing::info!(why, "ending");
-        daemon.stop.send_replace(true);
+        daemon.service.stop.send_replace(true);
         std::future::pending::<Result<Infallible, RunError>>().await
     };
     let zygote = async {
@@ -235,14 +268,14 @@ async fn oversee(
 }
 
 /// The signals that end the daemon.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -250,7 +283,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -264,11 +297,16 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Returns when there was neither a sandbox nor a client for as long as the
 /// configuration says; never, where it says nothing.
-async fn idle(daemon: &Daemon) {
-    let Some(patience) = daemon.config.idle_exit else { return std::future::pending().await };
-    let (mut sandboxes, mut clients) = (daemon.registry.count(), daemon.connections.subscribe());
+pub(crate) async fn idle(
+    service: &Service,
+    mut sandboxes: watch::Receiver<usize>,
+    idle_exit: Option<Duration>,
+) {
+    let Some(patience) = idle_exit else { return std::future::pending().await };
+    let (mut clients, mut by_tcp) = service.counts();
     loop {
-        let busy = *sandboxes.borrow_and_update() + *clients.borrow_and_update() > 0;
+        let clients_now = *clients.borrow_and_update() + *by_tcp.borrow_and_update();
+        let busy = *sandboxes.borrow_and_update() + clients_now > 0;
         let rest = async {
             if busy {
                 std::future::pending::<()>().await;
@@ -279,6 +317,7 @@ async fn idle(daemon: &Daemon) {
             () = rest => return,
             _ = sandboxes.changed() => {}
             _ = clients.changed() => {}
+            _ = by_tcp.changed() => {}
         }
     }
 }
@@ -288,11 +327,12 @@ fn uids(config: &Config) -> Result<Uids, UidError> {
     Uids::open(Path::new(STATE_DIR), config.sandbox_uids, &config.base_dir)
 }
 
+/// What of the environment is anybody's but the service manager's, whatever a policy lets through.
 fn var(name: &str) -> Option<OsString> {
-    std::env::var_os(name)
+    if name == manager::NOTIFY_SOCKET { None } else { std::env::var_os(name) }
 }
 
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use noxrunner_protocol::http::LOCAL_MODE;
 use noxrunner_protocol::types::{Isolation, Tier};
 
 use crate::config::LogFormat;
@@ -9,7 +10,7 @@ use crate::logging;
 
 /// The line that goes with every exec.
 pub fn at_exec(tier: Tier) -> String {
-    format!("local mode: commands run on this machine (isolation: {tier})")
+    format!("{LOCAL_MODE}commands run on this machine (isolation: {tier})")
 }
 
 /// Says at start what the daemon does to this machine, on stderr.
@@ -17,7 +18,7 @@ pub fn at_start(user: &str, isolation: &Isolation, format: LogFormat) {
     let tier = isolation.tier;
     let as_whom = if tier == Tier::None { format!(" as {user}") } else { String::new() };
     let mut lines = vec![format!(
-        "local mode: commands run on this machine{as_whom} (isolation: {tier}): use it for testing only"
+        "{LOCAL_MODE}commands run on this machine{as_whom} (isolation: {tier}): use it for testing only"
     )];
     if tier == Tier::None {
         lines.push(

@@ -1,16 +1,34 @@
-//! The paths of the HTTP API, and how its errors are written.
+//! The HTTP API: where it is and what lets one in, its paths, its bodies and its errors.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+mod base;
+mod body;
+mod token;
+
+pub use base::{BaseUrl, BaseUrlError};
+pub use body::{CreateBody, Created, ExecBody, Executed, Uploaded};
+pub use token::{PlainToken, Token, TokenError};
+
 use crate::error::{ErrorKind, RpcError};
 use crate::ids::SessionId;
 
-/// Where the paths of the API begin.
+/// The path to `GET` for whether the backend is well.
+pub const HEALTH: &str = "/healthz";
+
+/// What bodies that are JSON have as their content type.
+pub const JSON: &str = "application/json";
+
+/// Where the paths of sandboxes begin.
 pub const SANDBOXES: &str = "/v1/sandboxes/";
 
 /// What a request that begins or ends a transfer has as its content type.
 pub const TAR: &str = "application/x-tar";
+
+/// How a daemon's warning begins that commands run on its machine. To whoever is elsewhere it says
+/// nothing.
+pub const LOCAL_MODE: &str = "local mode: ";
 
 /// The header that says, with `true`, that a path was outside and replaced by the workspace.
 pub const REDIRECTED: &str = "x-noxrunner-redirected";
@@ -47,24 +65,41 @@ impl ArchiveFormat {
     }
 }
 
-fn sandbox(id: &SessionId, rest: &str) -> String {
+/// The path of a sandbox: to `PUT` it, to `DELETE` it.
+pub fn sandbox(id: &SessionId) -> String {
     // A segment of only dots would be taken for a step up by anything between.
     let id = match id.as_str() {
         "." => "%2E".to_owned(),
         ".." => "%2E%2E".to_owned(),
         id => utf8_percent_encode(id, SEGMENT).to_string(),
     };
-    format!("{SANDBOXES}{id}/{rest}")
+    format!("{SANDBOXES}{id}")
+}
+
+/// The path to `POST` to, so that a sandbox's time to live starts anew.
+pub fn touch(id: &SessionId) -> String {
+    sandbox(id) + "/touch"
+}
+
+/// The path to `POST` a command to.
+pub fn exec(id: &SessionId) -> String {
+    sandbox(id) + "/exec"
 }
 
 /// The path and query to `POST` an archive to.
 pub fn upload(id: &SessionId, dest: &[u8]) -> String {
-    sandbox(id, &format!("files/upload?dest={}", query(dest)))
+    format!("{}/files/upload?dest={}", sandbox(id), query(dest))
 }
 
 /// The path and query to `GET` an archive from.
 pub fn download(id: &SessionId, src: &[u8], format: ArchiveFormat) -> String {
-    sandbox(id, &format!("files/download?src={}&format={}", query(src), format.name()))
+    let path = format!("{}/files/download?src={}", sandbox(id), query(src));
+    // Other backends know only the one.
+    if format == ArchiveFormat::default() {
+        path
+    } else {
+        format!("{path}&format={}", format.name())
+    }
 }
 
 /// A path's bytes in a query, UTF-8 or not.
@@ -80,10 +115,10 @@ pub struct HttpError {
     /// What went wrong and what to do about it.
     pub error: String,
     /// The stable name of its kind; other backends have none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "body::known", skip_serializing_if = "Option::is_none")]
     pub kind: Option<ErrorKind>,
     /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "body::known", skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
@@ -113,6 +148,8 @@ mod tests {
         }
         let path = download(&"s".parse().unwrap(), b".", ArchiveFormat::Tar);
         assert_eq!(path, "/v1/sandboxes/s/files/download?src=.&format=tar");
+        let path = download(&"s".parse().unwrap(), b".", ArchiveFormat::TarGz);
+        assert_eq!(path, "/v1/sandboxes/s/files/download?src=.");
         assert_eq!(ArchiveFormat::from_name("tar.gz"), Some(ArchiveFormat::TarGz));
         assert_eq!(ArchiveFormat::from_name("zip"), None);
     }

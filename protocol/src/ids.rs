@@ -18,8 +18,16 @@ use crate::limits;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
-pub struct SessionId(#[cfg_attr(feature = "openrpc", schemars(length(min = 1, max = 256)))] String);
+#[cfg_attr(
+    feature = "openrpc",
+    derive(schemars::JsonSchema),
+    schemars(extend(
+        "minLength" = 1,
+        "maxLength" = limits::MAX_SESSION_ID_CHARS,
+        "pattern" = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
+    ))
+)]
+pub struct SessionId(String);
 
 /// Why a string is no [`SessionId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,10 +102,12 @@ impl fmt::Display for SessionId {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "serde_json::Number", into = "u32")]
-#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
-pub struct TtlSeconds(
-    #[cfg_attr(feature = "openrpc", schemars(range(min = 1, max = 2_592_000)))] u32,
-);
+#[cfg_attr(
+    feature = "openrpc",
+    derive(schemars::JsonSchema),
+    schemars(extend("type" = "integer", "minimum" = 1, "maximum" = limits::MAX_TTL_SECONDS))
+)]
+pub struct TtlSeconds(u32);
 
 impl TtlSeconds {
     /// The time to live as a duration.
@@ -155,10 +165,17 @@ impl From<TtlSeconds> for u32 {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
-#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
-pub struct TimeoutSeconds(#[cfg_attr(feature = "openrpc", schemars(range(max = 86_400)))] f64);
+#[cfg_attr(
+    feature = "openrpc",
+    derive(schemars::JsonSchema),
+    schemars(extend("exclusiveMinimum" = 0, "maximum" = limits::MAX_TIMEOUT_SECONDS))
+)]
+pub struct TimeoutSeconds(f64);
 
 impl TimeoutSeconds {
+    /// The longest there is.
+    pub const LONGEST: Self = Self(limits::MAX_TIMEOUT_SECONDS);
+
     /// The timeout as a duration.
     pub fn duration(self) -> Duration {
         Duration::from_secs_f64(self.0)

@@ -5,12 +5,13 @@
 //! nothing here waits for anything.
 
 use std::borrow::Cow;
+use std::{fmt, io};
 
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::error::{ErrorKind, RpcError};
-use crate::limits;
 use crate::method::Method;
 
 /// The id of a request, which its response repeats: a string, an unsigned
@@ -19,7 +20,7 @@ use crate::method::Method;
 /// ```json
 /// 1
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Id {
     /// `null`, also the id of an answer to something that had no readable id.
@@ -28,6 +29,39 @@ pub enum Id {
     Number(u64),
     /// A string.
     String(String),
+}
+
+// Not derived: that would copy each id into a value of any type first, and try one variant after another.
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyOf;
+
+        impl Visitor<'_> for AnyOf {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, an unsigned integer below 2^64, or null")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Id, E> {
+                Ok(Id::Null)
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Id, E> {
+                Ok(Id::Number(number))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Id, E> {
+                Ok(Id::String(text.to_owned()))
+            }
+
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Id, E> {
+                Ok(Id::String(text))
+            }
+        }
+
+        deserializer.deserialize_any(AnyOf)
+    }
 }
 
 /// One thing that a line asks for.
@@ -84,38 +118,52 @@ fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<&'de RawValue>, D::
 /// Where the whole of it can have only one answer, with an id of null:
 /// [`ErrorKind::ParseError`] for what is not JSON or not UTF-8,
 /// [`ErrorKind::InvalidRequest`] for an empty batch,
-/// [`ErrorKind::LimitExceeded`] for one of more than 64 entries.
-pub fn parse(line: &[u8]) -> Result<Incoming<'_>, RpcError> {
+/// [`ErrorKind::LimitExceeded`] for one of more entries than `max_entries`.
+pub fn parse(line: &[u8], max_entries: usize) -> Result<Incoming<'_>, RpcError> {
     let not_json = |why: &dyn std::fmt::Display| {
         RpcError::new(ErrorKind::ParseError, format!("not JSON: {why}"))
             .hint("send one JSON-RPC 2.0 request a line, in UTF-8")
     };
     let text = std::str::from_utf8(line).map_err(|e| not_json(&e))?;
+    // Nearly every message is one request in order, read in one go. What is not is looked at more closely.
+    if text.trim_ascii_start().starts_with('{')
+        && let Ok(request) = serde_json::from_str(text)
+    {
+        return Ok(Incoming::Single(entry(request)));
+    }
     let json: &RawValue = serde_json::from_str(text).map_err(|e| not_json(&e))?;
     if !json.get().starts_with('[') {
-        return Ok(Incoming::Single(entry(json)));
+        return Ok(Incoming::Single(raw_entry(json)));
     }
     let entries: Vec<&RawValue> = serde_json::from_str(json.get()).map_err(|e| not_json(&e))?;
     match entries.len() {
         0 => Err(RpcError::new(ErrorKind::InvalidRequest, "an empty batch asks for nothing")),
-        n if n > limits::MAX_BATCH_ENTRIES => Err(RpcError::new(
+        n if n > max_entries => Err(RpcError::new(
             ErrorKind::LimitExceeded,
-            format!("a batch has at most {} entries, this one has {n}", limits::MAX_BATCH_ENTRIES),
+            format!("a batch has at most {max_entries} entries, this one has {n}"),
         )
         .hint("send several smaller batches; nothing of this one was run")),
-        _ => Ok(Incoming::Batch(entries.into_iter().map(entry).collect())),
+        _ => Ok(Incoming::Batch(entries.into_iter().map(raw_entry).collect())),
     }
 }
 
-fn entry(json: &RawValue) -> Entry<'_> {
-    let bad = |id, why: String| {
-        let error = RpcError::new(ErrorKind::InvalidRequest, why);
-        Entry::Bad(id, error.hint(r#"a request is {"jsonrpc":"2.0","id":1,"method":"health"}"#))
-    };
-    let request: RawRequest<'_> = match serde_json::from_str(json.get()) {
-        Ok(request) => request,
-        Err(e) => return bad(Id::Null, format!("not a JSON-RPC request: {e}")),
-    };
+fn bad(id: Id, why: String) -> Entry<'static> {
+    let error = RpcError::new(ErrorKind::InvalidRequest, why);
+    Entry::Bad(id, error.hint(r#"a request is {"jsonrpc":"2.0","id":1,"method":"health"}"#))
+}
+
+fn raw_entry(json: &RawValue) -> Entry<'_> {
+    // An array would be taken for the members in their order.
+    if !json.get().starts_with('{') {
+        return bad(Id::Null, "not a JSON-RPC request: not an object".to_owned());
+    }
+    match serde_json::from_str(json.get()) {
+        Ok(request) => entry(request),
+        Err(e) => bad(Id::Null, format!("not a JSON-RPC request: {e}")),
+    }
+}
+
+fn entry(request: RawRequest<'_>) -> Entry<'_> {
     let Some(id) = request.id else {
         return match request.jsonrpc.as_ref() {
             "2.0" => Entry::Notification,
@@ -134,31 +182,47 @@ fn entry(json: &RawValue) -> Entry<'_> {
     Entry::Call(Call { id, method: request.method, params: request.params })
 }
 
-#[derive(Serialize, Deserialize)]
-struct Response<T> {
-    jsonrpc: Cow<'static, str>,
-    id: Id,
-    #[serde(flatten)]
-    outcome: Outcome<T>,
+#[derive(Serialize)]
+struct Success<'a, T> {
+    jsonrpc: &'static str,
+    id: &'a Id,
+    result: &'a T,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Outcome<T> {
-    Result(T),
-    Error(RpcError),
+#[derive(Serialize)]
+struct Failure<'a> {
+    jsonrpc: &'static str,
+    id: &'a Id,
+    error: &'a RpcError,
+}
+
+/// Writes a response, without its newline.
+///
+/// # Errors
+/// As the writer's, and where the result cannot be written as JSON; none of this crate's types does that.
+pub fn write_response<T: Serialize>(
+    writer: impl io::Write,
+    id: &Id,
+    outcome: Result<&T, &RpcError>,
+) -> serde_json::Result<()> {
+    let jsonrpc = "2.0";
+    match outcome {
+        Ok(result) => serde_json::to_writer(writer, &Success { jsonrpc, id, result }),
+        Err(error) => serde_json::to_writer(writer, &Failure { jsonrpc, id, error }),
+    }
 }
 
 /// The text of a response, without its newline.
 ///
 /// # Errors
 /// Where the result cannot be written as JSON; none of this crate's types does that.
-pub fn response<T: Serialize>(id: Id, outcome: Result<T, RpcError>) -> serde_json::Result<String> {
-    let outcome = match outcome {
-        Ok(result) => Outcome::Result(result),
-        Err(error) => Outcome::Error(error),
-    };
-    serde_json::to_string(&Response { jsonrpc: "2.0".into(), id, outcome })
+pub fn response<T: Serialize>(
+    id: &Id,
+    outcome: Result<&T, &RpcError>,
+) -> serde_json::Result<String> {
+    let mut text = Vec::with_capacity(1024);
+    write_response(&mut text, id, outcome)?;
+    String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
 /// The text of a request, without its newline.
@@ -204,16 +268,17 @@ pub fn parse_response<M: Method>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_BATCH_ENTRIES;
 
     fn call(line: &str) -> (Id, String) {
-        match parse(line.as_bytes()) {
+        match parse(line.as_bytes(), MAX_BATCH_ENTRIES) {
             Ok(Incoming::Single(Entry::Call(c))) => (c.id, c.method.into_owned()),
             other => panic!("{line}: {other:?}"),
         }
     }
 
     fn refused(line: &[u8]) -> (Id, ErrorKind) {
-        match parse(line) {
+        match parse(line, MAX_BATCH_ENTRIES) {
             Err(error) => (Id::Null, error.kind),
             Ok(Incoming::Single(Entry::Bad(id, error))) => (id, error.kind),
             other => panic!("{}: {other:?}", String::from_utf8_lossy(line)),
@@ -258,12 +323,17 @@ mod tests {
     #[test]
     fn notifications_and_batches() {
         let note = r#"{"jsonrpc":"2.0","method":"m"}"#;
-        assert!(matches!(parse(note.as_bytes()), Ok(Incoming::Single(Entry::Notification))));
-        let batch = format!(r#"[{note},{{"jsonrpc":"2.0","id":1,"method":"m"}},3]"#);
-        let Ok(Incoming::Batch(entries)) = parse(batch.as_bytes()) else { panic!("no batch") };
+        assert!(matches!(
+            parse(note.as_bytes(), MAX_BATCH_ENTRIES),
+            Ok(Incoming::Single(Entry::Notification))
+        ));
+        let batch = format!(r#"[{note},{{"jsonrpc":"2.0","id":1,"method":"m"}},3,["2.0",1,"m"]]"#);
+        let Ok(Incoming::Batch(entries)) = parse(batch.as_bytes(), MAX_BATCH_ENTRIES) else {
+            panic!("no batch")
+        };
         assert!(matches!(
             entries.as_slice(),
-            [Entry::Notification, Entry::Call(_), Entry::Bad(Id::Null, _)]
+            [Entry::Notification, Entry::Call(_), Entry::Bad(Id::Null, _), Entry::Bad(Id::Null, _)]
         ));
     }
 
@@ -271,7 +341,7 @@ mod tests {
     fn a_response_survives_the_round_trip() {
         use crate::method::SandboxTouch;
         let error = RpcError::new(ErrorKind::SandboxNotFound, "no").hint("create it");
-        let line = response::<()>(Id::Number(3), Err(error.clone())).unwrap();
+        let line = response::<()>(&Id::Number(3), Err(&error)).unwrap();
         let (id, outcome) = parse_response::<SandboxTouch>(line.as_bytes()).unwrap();
         assert_eq!((id, outcome.unwrap_err()), (Id::Number(3), error));
     }

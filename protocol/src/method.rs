@@ -23,6 +23,13 @@ pub trait Method {
     type Result: Serialize + DeserializeOwned + Clone + Send + 'static;
 }
 
+/// What is done with each method, where something is done with all of them: tests that no
+/// method may be forgotten in.
+pub trait Visitor {
+    /// One method.
+    fn visit<M: Method>(&mut self);
+}
+
 macro_rules! methods {
     ($($marker:ident = $name:literal ($params:ty) -> $result:ty, $summary:literal;)+) => {
         $(
@@ -40,6 +47,11 @@ macro_rules! methods {
 
         /// The name of every method, in the order of the wire page.
         pub const NAMES: &[&str] = &[$($name,)+];
+
+        /// Shows every method to a visitor, in the same order.
+        pub fn visit_all(visitor: &mut impl Visitor) {
+            $(visitor.visit::<$marker>();)+
+        }
 
         #[cfg(feature = "openrpc")]
         pub(crate) fn describe_all(document: &mut crate::openrpc::Document) {

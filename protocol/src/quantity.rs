@@ -15,7 +15,13 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "openrpc",
+    derive(schemars::JsonSchema),
+    schemars(extend(
+        "pattern" = r"^([0-9]+\.?[0-9]*|\.[0-9]+)(m|[kMGTPE]|[KMGTPE]i|[eE]\+?[0-9]+)?$"
+    ))
+)]
 pub struct Quantity(String);
 
 /// The text is no quantity.

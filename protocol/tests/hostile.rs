@@ -1,12 +1,13 @@
 //! Whatever arrives is read without a panic and answered with one of the errors that the page names.
 
 use noxrunner_protocol::ErrorKind;
+use noxrunner_protocol::limits::MAX_BATCH_ENTRIES;
 use noxrunner_protocol::message::{Entry, Incoming, parse};
 use noxrunner_protocol::quantity::Quantity;
 use proptest::prelude::*;
 
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
-    let entries = match parse(bytes) {
+    let entries = match parse(bytes, MAX_BATCH_ENTRIES) {
         Ok(Incoming::Single(entry)) => vec![entry],
         Ok(Incoming::Batch(entries)) => {
             prop_assert!((1..=64).contains(&entries.len()));

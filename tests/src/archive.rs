@@ -1,4 +1,4 @@
-//! Archives as others make them, and both ways of sending one.
+//! Archives as others make them, and the ways of sending one.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -53,13 +53,34 @@ pub fn tarred(dir: &Path, flags: &[&str]) -> Vec<u8> {
 pub enum Door {
     /// `file.upload`, as base64.
     Rpc,
-    /// `POST /v1/sandboxes/{id}/files/upload`.
+    /// `POST /v1/sandboxes/{id}/files/upload` on the socket.
     Http,
+    /// The same on TCP, where the daemon listens there.
+    Tcp,
 }
 
 impl Door {
-    /// Both of them.
+    /// Those of the socket.
     pub const BOTH: [Self; 2] = [Self::Rpc, Self::Http];
+
+    /// All of them, for a daemon that listens on TCP too.
+    pub const ALL: [Self; 3] = [Self::Rpc, Self::Http, Self::Tcp];
+
+    /// curl on a path of the REST API, not yet run.
+    #[track_caller]
+    pub fn curl(self, daemon: &TestDaemon, path: &str) -> Command {
+        match self {
+            Self::Rpc => panic!("no HTTP"),
+            Self::Http => curl(daemon, path),
+            Self::Tcp => {
+                let mut curl = Command::new("curl");
+                // Some have a proxy for everything.
+                curl.args(["--silent", "--noproxy", "*"]);
+                curl.arg(format!("http://{}{path}", daemon.http()));
+                curl
+            }
+        }
+    }
 
     /// Sends an archive: its result, or the kind and the message of the error.
     #[track_caller]
@@ -77,8 +98,8 @@ impl Door {
                 let answer = daemon.call("file.upload", params);
                 answer.map_err(|error| (error.kind.name().to_owned(), error.message))
             }
-            Self::Http => {
-                let (status, answer) = http_upload(daemon, id, dest, archive);
+            Self::Http | Self::Tcp => {
+                let (status, answer) = self.http_upload(daemon, id, dest, archive);
                 let answer: Value = serde_json::from_slice(&answer)
                     .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&answer)));
                 if status == 200 {
@@ -93,32 +114,53 @@ impl Door {
             }
         }
     }
+
+    /// The status and the body of an upload's answer, streamed in pieces by curl.
+    #[track_caller]
+    fn http_upload(
+        self,
+        daemon: &TestDaemon,
+        id: &str,
+        dest: &str,
+        archive: &[u8],
+    ) -> (u16, Vec<u8>) {
+        let path = format!("/v1/sandboxes/{id}/files/upload?dest={dest}");
+        let mut curl = self.curl(daemon, &path);
+        curl.args(["-X", "POST", "-H", "content-type: application/x-tar", "-T", "-"]);
+        curl.args(["-w", "\n%{http_code}"]);
+        let output = fed(&mut curl, archive);
+        // 55: it could not send all of it, which is no failure where the answer came first.
+        assert!(matches!(output.status.code(), Some(0 | 55)), "{output:?}");
+        let (status, answer) = answered(&output);
+        assert!(status >= 200, "none came: {output:?}");
+        (status, answer)
+    }
+
+    /// Downloads: the status and the body; an error where the body ends before its end.
+    #[track_caller]
+    pub fn download(
+        self,
+        daemon: &TestDaemon,
+        id: &str,
+        query: &str,
+    ) -> Result<(u16, Vec<u8>), Output> {
+        let mut curl = self.curl(daemon, &format!("/v1/sandboxes/{id}/files/download?{query}"));
+        let output = run(curl.args(["-w", "\n%{http_code}"]));
+        if output.status.success() { Ok(answered(&output)) } else { Err(output) }
+    }
 }
 
-/// The status and the body of an upload's answer, streamed in pieces by curl.
+/// What curl wrote: the status behind the body.
 #[track_caller]
-pub fn http_upload(daemon: &TestDaemon, id: &str, dest: &str, archive: &[u8]) -> (u16, Vec<u8>) {
-    let mut curl = curl(daemon, &format!("/v1/sandboxes/{id}/files/upload?dest={dest}"));
-    curl.args(["-X", "POST", "-H", "content-type: application/x-tar", "-T", "-"]);
-    curl.args(["-w", "\n%{http_code}"]);
-    let output = fed(&mut curl, archive);
-    // 55: it could not send all of it, which is no failure where the answer came first.
-    assert!(matches!(output.status.code(), Some(0 | 55)), "{output:?}");
+fn answered(output: &Output) -> (u16, Vec<u8>) {
     let at = output.stdout.iter().rposition(|b| *b == b'\n').unwrap();
-    let status = text(&output.stdout[at + 1..]).parse().unwrap();
-    (status, output.stdout[..at].to_vec())
+    (text(&output.stdout[at + 1..]).parse().unwrap(), output.stdout[..at].to_vec())
 }
 
-/// Downloads over HTTP: the status and the body; an error where the body ends before its end.
+/// Downloads over the socket.
 #[track_caller]
 pub fn http_download(daemon: &TestDaemon, id: &str, query: &str) -> Result<(u16, Vec<u8>), Output> {
-    let mut curl = curl(daemon, &format!("/v1/sandboxes/{id}/files/download?{query}"));
-    let output = run(curl.args(["-w", "\n%{http_code}"]));
-    if !output.status.success() {
-        return Err(output);
-    }
-    let at = output.stdout.iter().rposition(|b| *b == b'\n').unwrap();
-    Ok((text(&output.stdout[at + 1..]).parse().unwrap(), output.stdout[..at].to_vec()))
+    Door::Http.download(daemon, id, query)
 }
 
 /// curl on a daemon's socket, not yet run.

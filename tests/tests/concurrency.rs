@@ -71,11 +71,14 @@ mod heavy {
         round(&daemon, 1);
         let took = started.elapsed();
         eventually("its descriptors are as before", SOON, || descriptors(daemon.pid()) == open);
-        let after = resident(&daemon);
+        let mut after = 0;
+        eventually(&format!("it keeps little more than {memory} KiB"), SOON, || {
+            after = resident(&daemon);
+            after < memory + A_FEW_MB
+        });
         println!(
             "a round took {took:?}; {memory} KiB before, {after} KiB after, {open} descriptors"
         );
-        assert!(after < memory + A_FEW_MB, "{memory} KiB before, {after} KiB after");
     }
 
     #[test]
@@ -139,13 +142,13 @@ mod heavy {
         assert_eq!(settled_descriptors(daemon.pid()), open);
     }
 
-    /// What runs in a session of the next test: sleepers of every kind, and in some a spinner, since two
-    /// processors are not many.
-    fn crowd(n: usize) -> (String, usize) {
+    /// What runs in a session of the next test: sleepers of every kind, and in one of so many two spinners,
+    /// since two processors are not many.
+    fn crowd(n: usize, spins: usize) -> (String, usize) {
         let mut script = String::from(noxrunner_tests::life::ZOO);
         script.push_str(noxrunner_tests::life::STRAYS);
         let mut size = noxrunner_tests::life::ZOO_SIZE + noxrunner_tests::life::STRAYS_SIZE;
-        if n.is_multiple_of(10) {
+        if n.is_multiple_of(spins) {
             script.push_str("sh -c 'echo $$ > pids/spinner; while :; do :; done' &\n");
             script.push_str("(setsid sh -c 'echo $$ > pids/runaway; while :; do :; done' &)\n");
             size += 2;
@@ -154,12 +157,17 @@ mod heavy {
         (script, size + 1)
     }
 
-    in_both_tiers!(a_kill_of_the_daemon_during_a_hundred_sessions_ten_times_over);
+    in_both_tiers!(a_kill_of_the_daemon_during_a_hundred_sessions_again_and_again);
 
-    fn a_kill_of_the_daemon_during_a_hundred_sessions_ten_times_over(mut daemon: TestDaemon) {
+    fn a_kill_of_the_daemon_during_a_hundred_sessions_again_and_again(mut daemon: TestDaemon) {
         const SESSIONS: usize = 100;
         let mut slowest = Duration::ZERO;
-        for round in 0..10 {
+        // Where nothing holds the spinners to a quota, each round takes several times as long.
+        let health = daemon.call("health", json!({})).unwrap();
+        let features = health["isolation"]["features"].as_array().unwrap();
+        let is_held = features.iter().any(|f| f.as_str().unwrap().starts_with("cgroup v"));
+        let (rounds, spins) = if is_held { (6, 10) } else { (2, 50) };
+        for round in 0..rounds {
             let mut lasting = Vec::new();
             let mut running = Vec::new();
             let mut wanted = 0;
@@ -174,7 +182,7 @@ mod heavy {
                     fs::remove_dir_all(place.join("pids")).unwrap();
                 }
                 fs::write(place.join("kept"), format!("{round} {n}")).unwrap();
-                let (script, size) = crowd(n);
+                let (script, size) = crowd(n, spins);
                 wanted += size;
                 running.push(Pending::sh(&daemon, &format!("s{n}"), &script));
                 lasting.push((place, size));
@@ -202,7 +210,7 @@ mod heavy {
             while !alive(&all).is_empty() {
                 let left = alive(&all);
                 assert!(
-                    killed.elapsed() < Duration::from_secs(2),
+                    killed.elapsed() < Duration::from_secs(10),
                     "round {round}: alive: {left:?}"
                 );
                 thread::sleep(Duration::from_millis(10));

@@ -208,18 +208,21 @@ fn an_ephemeral_daemon_leaves_nothing() {
 
 #[test]
 fn an_idle_daemon_ends_itself_and_a_busy_one_does_not() {
-    let mut daemon = TestDaemon::start_with(&["--idle-exit", "1s"]);
-    let mut held = daemon.connect();
-    // A client or a sandbox is enough to keep it: longer than its patience for each.
-    std::thread::sleep(std::time::Duration::from_millis(1300));
-    assert_eq!(held.call::<DaemonInfoGet>(&NoParams {}).unwrap().idle_exit_seconds, Some(1));
-    daemon.create("s");
+    let start = || TestDaemon::start_with(&["--idle-exit", "4s"]);
+    // A client or a sandbox is enough to keep one: longer than its patience.
+    let by_client = start();
+    let mut held = by_client.connect();
+    let by_sandbox = start();
+    by_sandbox.create("s");
+    std::thread::sleep(std::time::Duration::from_millis(4300));
+    assert_eq!(held.call::<DaemonInfoGet>(&NoParams {}).unwrap().idle_exit_seconds, Some(4));
     drop(held);
-    std::thread::sleep(std::time::Duration::from_millis(1300));
-    daemon.delete("s");
-    assert_eq!(daemon.wait_for_end(SOON).code(), Some(0));
-    assert!(!daemon.socket.exists() && daemon.log().contains("idle"));
-    assert_eq!(fs::read_dir(&daemon.base).unwrap().count(), 0);
+    by_sandbox.delete("s");
+    for mut daemon in [by_client, by_sandbox] {
+        assert_eq!(daemon.wait_for_end(SOON).code(), Some(0));
+        assert!(!daemon.socket.exists() && daemon.log().contains("idle"));
+        assert_eq!(fs::read_dir(&daemon.base).unwrap().count(), 0);
+    }
 }
 
 #[test]

@@ -189,22 +189,26 @@ fn time_that_is_over_ends_a_command_and_keeps_what_it_wrote(daemon: TestDaemon) 
     daemon.create("s");
     let mut params = script("echo partial; echo $$ > pid; echo oops >&2; exec sleep 1000");
     // Long enough to find the process meanwhile.
-    params.timeout_seconds = 1.5.try_into().unwrap();
+    params.timeout_seconds = 5.0.try_into().unwrap();
     let before = Instant::now();
     let pending = Pending::exec(&daemon, &params);
     let process = daemon.process_in("s", "pid");
-    let result = pending.result_within(SOON);
+    // Meanwhile: one that has stopped itself, and one that will not listen.
+    let hard = ["kill -STOP $$", "trap '' TERM INT HUP; while :; do sleep 1000; done"];
+    let hard = hard.map(|hard| {
+        let mut params = script(&format!("echo before; {hard}; echo after"));
+        params.timeout_seconds = 3.0.try_into().unwrap();
+        (hard, Pending::exec(&daemon, &params))
+    });
+    let result = pending.result_within(2 * SOON);
+    let took = before.elapsed();
     ended(&result, 124, Cause::Timeout);
     assert_eq!((result.stdout.as_str(), result.stderr.as_str()), ("partial\n", "oops\n"));
     assert!(result.hint.unwrap().contains("timeoutSeconds"));
-    assert!(before.elapsed() >= Duration::from_millis(1500) && before.elapsed() < SOON / 4);
+    assert!(took >= Duration::from_secs(5), "{took:?}");
     eventually("the command is dead", SOON, || !process.is_alive());
-
-    // One that has stopped itself, and one that will not listen.
-    for hard in ["kill -STOP $$", "trap '' TERM INT HUP; while :; do sleep 1000; done"] {
-        let mut params = script(&format!("echo before; {hard}; echo after"));
-        params.timeout_seconds = 0.3.try_into().unwrap();
-        let result = daemon.exec_params(params);
+    for (hard, pending) in hard {
+        let result = pending.result_within(2 * SOON);
         ended(&result, 124, Cause::Timeout);
         assert_eq!(result.stdout, "before\n", "{hard}");
     }
@@ -220,7 +224,7 @@ fn a_background_process_holds_no_answer_up_and_lives_on(daemon: TestDaemon) {
     let result = daemon.sh("s", background);
     ended(&result, 0, Cause::Exited);
     assert_eq!(result.stdout, "now\n");
-    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    assert!(before.elapsed() < SOON, "{:?}", before.elapsed());
     let process = daemon.process_in("s", "pid");
     let info = daemon.call("sandbox.get", json!({"sessionId": "s"})).unwrap();
     assert_eq!((&info["execs"], info["usage"]["processes"].as_u64() > Some(0)), (&json!(0), true));
@@ -234,7 +238,7 @@ fn a_background_process_survives_writing_what_nobody_reads() {
     let workspace = daemon.workspace("s");
     daemon.sh("s", "(until [ -e go ]; do sleep 0.01; done; echo lost; touch wrote) & echo now");
     fs::write(workspace.join("go"), "").unwrap();
-    eventually("it goes on after writing", SOON / 4, || workspace.join("wrote").exists());
+    eventually("it goes on after writing", SOON, || workspace.join("wrote").exists());
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn exec(id: u64, script: &str) -> Value {
 
 #[track_caller]
 fn dies(process: Process) {
-    eventually(&format!("{process:?} dies"), SOON / 4, || !process.is_alive());
+    eventually(&format!("{process:?} dies"), SOON, || !process.is_alive());
 }
 
 fn closing_a_connection_kills_its_commands_and_no_others(daemon: TestDaemon) {

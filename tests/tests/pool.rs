@@ -115,8 +115,10 @@ fn one_whose_init_has_died_is_not_handed_out() {
     }
     daemon.create("s");
     assert_eq!(daemon.sh("s", "echo well").stdout, "well\n");
-    wait_for_spares(&daemon, 2);
-    assert_eq!(inits(&daemon).len(), 3);
+    // Directories of those that died may still be there for a while.
+    eventually("two more are made", SOON, || {
+        inits(&daemon).len() == 3 && spares(&daemon).len() == 2
+    });
 }
 
 /// What was made ahead does not know of it.
@@ -138,8 +140,11 @@ fn a_change_of_the_host_is_seen_by_the_next_sandbox() {
     daemon.create("s");
     let result = daemon.exec("s", &["cat", tools.join("new").to_str().unwrap()]);
     assert_eq!(result.stdout, "new\n", "{}", result.stderr);
-    wait_for_spares(&daemon, 2);
-    assert!(spares(&daemon).iter().all(|name| !old.contains(name)));
+    // Those that know the old one are cleared beside all this.
+    eventually("two others are made", SOON, || {
+        let now = spares(&daemon);
+        now.len() == 2 && now.iter().all(|name| !old.contains(name))
+    });
 }
 
 #[test]
@@ -159,14 +164,20 @@ fn commands_wait_in_line_and_their_time_runs_meanwhile() {
     let init = noxrunner_tests::life::init_of(&daemon, "s");
     init.signal(Signal::SIGSTOP);
     daemon.create("other");
-    let first = Pending::exec(&daemon, &timed("s", "echo never", 6.0));
-    // Connections are taken in order, so with an answer to a later one the first command has its turn.
-    daemon.call("sandbox.get", json!({"sessionId": "other"})).unwrap();
-    let started = std::time::Instant::now();
-    let second = daemon.exec_params(timed("other", "echo on", 3.0));
-    assert_eq!((second.cause, second.stdout.as_str()), (Cause::Exited, "on\n"));
-    // The one before it had its turn, and no more.
-    assert!(started.elapsed() > Duration::from_millis(30), "{:?}", started.elapsed());
+    let mut quickest = Duration::MAX;
+    let mut kept_waiting = Vec::new();
+    for _ in 0..8 {
+        let started = std::time::Instant::now();
+        kept_waiting.push(Pending::exec(&daemon, &timed("s", "echo never", 6.0)));
+        // Connections are taken in order, so with an answer to a later one the first command has its turn.
+        daemon.call("sandbox.get", json!({"sessionId": "other"})).unwrap();
+        let second = daemon.exec_params(timed("other", "echo on", 3.0));
+        assert_eq!((second.cause, second.stdout.as_str()), (Cause::Exited, "on\n"));
+        quickest = quickest.min(started.elapsed());
+    }
+    // The one before it had its turn each time (50 ms), and no more: alone it takes less.
+    assert!(quickest >= Duration::from_millis(50), "{quickest:?}");
+    let first = kept_waiting.swap_remove(0);
     assert_eq!(first.result_within(SOON).cause, Cause::Timeout);
     assert_eq!(daemon.sh("other", "echo on").stdout, "on\n");
     daemon.delete("s");

@@ -161,7 +161,7 @@ fn what_becomes_stale_goes_while_the_daemon_runs() {
     let path = python(&daemon, "noxrunner_sandbox_fresh", 0);
     eventually("it is removed", SOON, || !path.exists());
     let took = made.elapsed();
-    assert!((2.0..9.0).contains(&took.as_secs_f64()), "{took:?}");
+    assert!(took >= Duration::from_secs(2), "{took:?}");
 }
 
 /// Sandboxes of the daemon itself have a manifest and a lock: no age makes them stale.

@@ -1,6 +1,8 @@
 //! Commands beside one another: each has its processes kept apart by a supervisor of its own.
 #![allow(clippy::unwrap_used)] // Whatever fails in here fails a test.
 
+use std::fs;
+
 use noxrunner_protocol::types::Cause;
 use noxrunner_tests::life::{Pending, Process, nothing_runs};
 use noxrunner_tests::{SOON, TestDaemon, eventually, in_both_tiers};
@@ -14,6 +16,13 @@ in_both_tiers!(
 
 fn supervisors(daemon: &TestDaemon) -> Vec<Process> {
     daemon.processes().into_iter().filter(Process::is_supervisor).collect()
+}
+
+/// Whether it waits for what comes next. Where it has just said that its command has ended, it has one
+/// more thing to say before: that nothing is left of it.
+fn waits(supervisor: &Process) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", supervisor.pid)).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('S')
 }
 
 fn a_lone_command_needs_no_supervisor(daemon: TestDaemon) {
@@ -34,8 +43,13 @@ fn supervisors_are_kept_for_the_next_commands_and_not_too_many(daemon: TestDaemo
         let pending: Vec<Pending> =
             (0..count).map(|_| Pending::sh(&daemon, "s", "read line < gate; echo on")).collect();
         eventually("all of them wait", SOON, || supervisors(&daemon).len() >= count - 1);
-        // A writer for each reader: the end of file would do, but only for those that are there.
-        let opened = "import os,sys\nfor _ in range(int(sys.argv[1])): os.write(os.open('gate', os.O_WRONLY), b'x\\n')";
+        // A line for each reader, and open until the last one has come and taken it.
+        let opened = "import array, fcntl, os, sys, termios, time
+gate, left = os.open('gate', os.O_RDWR), array.array('i', [1])
+os.write(gate, b'\\n' * int(sys.argv[1]))
+while left[0]:
+    time.sleep(0.005)
+    fcntl.ioctl(gate, termios.FIONREAD, left)";
         let opened = daemon.exec("s", &["python3", "-c", opened, &count.to_string()]);
         assert_eq!(opened.exit_code, 0, "{}", opened.stderr);
         for command in pending {
@@ -46,6 +60,7 @@ fn supervisors_are_kept_for_the_next_commands_and_not_too_many(daemon: TestDaemo
     many(4);
     let first = supervisors(&daemon);
     assert_eq!(first.len(), 4, "three of four, and the one that opened the gate");
+    eventually("they are free again", SOON, || first.iter().all(waits));
     many(4);
     assert_eq!(supervisors(&daemon), first, "those that were there");
     many(20);
@@ -77,7 +92,7 @@ fn a_supervisor_that_is_stopped_from_inside_does_not_keep_a_command_alive(daemon
     let neighbour = Pending::sh(&daemon, "s", "echo $$ > first; exec sleep 1000");
     let neighbour_process = daemon.process_in("s", "first");
     let script = "setsid sh -c 'echo $$ > stray; exec sleep 1000' & kill -STOP $PPID; sleep 1000";
-    let second = Pending::exec(&daemon, &noxrunner_tests::life::timed("s", script, 1.0));
+    let second = Pending::exec(&daemon, &noxrunner_tests::life::timed("s", script, 4.0));
     let stray = daemon.process_in("s", "stray");
     let result = second.result_within(SOON);
     assert_eq!(result.cause, Cause::Timeout, "{place:?}");

@@ -25,8 +25,9 @@ fn answers(daemon: &TestDaemon, text: impl AsRef<[u8]>) -> Vec<Value> {
 
 /// A request to wait in the sandbox `s` until the file `go` is there.
 fn waits_for_go(id: u64) -> Value {
-    let script = format!("touch waiting{id}; until [ -e go ]; do sleep 0.01; done; echo went");
-    request(id, "sandbox.exec", json!({"sessionId": "s", "cmd": ["sh", "-c", script]}))
+    let script = format!("touch waiting{id}; until [ -e go ]; do sleep 0.1; done; echo went");
+    let params = json!({"sessionId": "s", "cmd": ["sh", "-c", script], "timeoutSeconds": 100});
+    request(id, "sandbox.exec", params)
 }
 
 #[test]
@@ -252,7 +253,7 @@ fn sixty_four_calls_are_in_flight_and_the_next_one_waits() {
     let calls = MAX_CALLS_IN_FLIGHT as u64;
     let mut wire = daemon.wire();
     (2..calls + 2).for_each(|id| wire.send(format!("{}\n", waits_for_go(id))));
-    eventually("all of them run", SOON, || {
+    eventually("all of them run", 3 * SOON, || {
         (2..calls + 2).all(|id| workspace.join(format!("waiting{id}")).exists())
     });
     wire.send(format!("{HEALTH}\n"));
@@ -277,6 +278,7 @@ fn answers_of_a_batch_beyond_sixteen_mebibytes_are_one_error() {
         "maxOutputBytes": four});
     let exec = |id| request(id, "sandbox.exec", params.clone());
     let mut wire = daemon.wire();
+    wire.stream().set_read_timeout(Some(3 * SOON)).unwrap();
     wire.send(format!("{}\n", json!([exec(1), exec(2)])));
     let answer = wire.receive();
     assert_eq!((refusal(&answer).0.as_str(), &answer["id"]), ("payloadTooLarge", &Value::Null));

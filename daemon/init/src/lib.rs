@@ -39,5 +39,5 @@ mod walls;
 mod zygote;
 
 pub use descendants::trees;
-pub use sys::{close_inherited_descriptors, kill_by_pidfd};
+pub use sys::{HandedError, kill_by_pidfd, peer_groups, take_handed};
 pub use zygote::{StartError, Zygote, start};

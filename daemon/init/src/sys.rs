@@ -1,8 +1,10 @@
 //! Every system call that Rust's types cannot vouch for. Nothing else in the
 //! project is `unsafe`.
 
+mod handed;
 mod identity;
 mod mount;
+mod peer;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::num::NonZeroUsize;
@@ -15,19 +17,14 @@ use nix::unistd::{ForkResult, Pid};
 use syscalls::{Sysno, raw_syscall};
 
 use crate::message::{ExecStep, Status, Usage};
+pub(crate) use handed::forget_service_manager;
+pub use handed::{HandedError, take_handed};
 pub(crate) use identity::{
     blank_command_line, drop_bounding_set, drop_capabilities, fork_into, landlock_version,
     lock_securebits, loopback_up,
 };
 pub(crate) use mount::{Attributes, attach, copy_of, seal};
-
-/// Closes every descriptor but the standard three, so that nothing the starter
-/// of this program had open stays open for its life.
-///
-/// Call it first in `main`: it closes descriptors whoever owns them.
-pub fn close_inherited_descriptors() {
-    close_from(3);
-}
+pub use peer::peer_groups;
 
 /// Takes descriptors that recvmsg(2) has just installed into ownership.
 pub(crate) fn adopt(raw: Vec<RawFd>) -> Vec<OwnedFd> {

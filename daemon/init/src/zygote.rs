@@ -82,6 +82,7 @@ struct State {
 const INITS_PATIENCE: Duration = Duration::from_millis(200);
 
 fn run(control: &OwnedFd) -> c_int {
+    sys::forget_service_manager();
     let Ok(mut state) = set_up(control) else { return 1 };
     while state.turn().is_ok() {}
     // The inits end by themselves, all at once. What is left then was stopped, or killed its init.

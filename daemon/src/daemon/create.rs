@@ -119,7 +119,7 @@ impl Daemon {
         key: Key,
         params: &CreateParams,
     ) -> Result<Arc<Sandbox>, CallError> {
-        if *self.stop.borrow() {
+        if *self.service.stop.borrow() {
             return Err(CallError::Stopping);
         }
         let now = Moment::now();

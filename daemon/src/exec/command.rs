@@ -44,6 +44,15 @@ pub async fn exec(
     mut params: ExecParams,
 ) -> Result<ExecResult, CallError> {
     let stdin = check(&mut params)?;
+    let longest = daemon.policy.max_timeout();
+    if params.timeout_seconds > longest {
+        let why = format!(
+            "timeoutSeconds is at most {} here, not {}: the policy's setting \"max_timeout\"",
+            longest.get(),
+            params.timeout_seconds.get()
+        );
+        return Err(CallError::Invalid(why));
+    }
     let params = Arc::new(params);
     let sandbox = if params.create {
         daemon.find_or_create(caller, &params.session_id).await?

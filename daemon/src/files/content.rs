@@ -92,7 +92,7 @@ fn read_range(file: &File, offset: u64, length: u64, bytes: &mut Vec<u8>) -> io:
 
 /// How many bytes there are without a last character that is cut in two. All
 /// of them, where that would be nothing: a reader must get on.
-fn whole_characters(bytes: &[u8]) -> usize {
+pub(crate) fn whole_characters(bytes: &[u8]) -> usize {
     // UTF-8 has at most four bytes a character (RFC 3629), so three are the most of a cut one.
     let earliest = bytes.len().saturating_sub(3).max(1);
     let is_cut = |at: &usize| {

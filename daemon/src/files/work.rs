@@ -65,7 +65,7 @@ impl Daemon {
 
     /// Why a sandbox lets nobody at its files any more.
     pub fn closed(&self, id: &SessionId) -> CallError {
-        match *self.stop.borrow() {
+        match *self.service.stop.borrow() {
             true => CallError::Stopping,
             false => CallError::Deleted(id.to_string()),
         }

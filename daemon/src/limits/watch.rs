@@ -149,7 +149,9 @@ impl Watch {
         }
         let bounds = sandbox.confines.bounds();
         let disk = tree::usage(sandbox.dir.fd()).ok()?;
-        self.files = Instant::now() + FILES.max(started.elapsed() * SHARE);
+        // What it takes of a processor puts the next look off. By the clock it is half of the time at most,
+        // for slow disks, and no less: what keeps processors busy must not win time by that.
+        self.files = Instant::now() + FILES.max(started.elapsed());
         let (bytes, inodes) = (disk.disk_bytes, disk.inodes);
         let before = self.disk.replace((bytes, inodes));
         // Who is over it already may tidy up: only what grows is stopped. A first look has nothing

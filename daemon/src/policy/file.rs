@@ -20,6 +20,7 @@
 //! default_inodes = "1M"
 //! default_open_files = "4096"
 //! max_output = "1Gi"             # bytes that a command may print before it is stopped
+//! max_timeout = "10m"            # the longest time that a command may be given
 //! ```
 
 mod problem;
@@ -29,6 +30,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use noxrunner_protocol::ids::TimeoutSeconds;
 use noxrunner_protocol::quantity::Quantity;
 use noxrunner_protocol::types::{CommandScope, DeleteScope, ExecScope, Network};
 use toml::{Table, Value};
@@ -61,7 +63,8 @@ const DEFAULT_STORAGE: &str = "default_storage";
 const DEFAULT_INODES: &str = "default_inodes";
 const DEFAULT_OPEN_FILES: &str = "default_open_files";
 const MAX_OUTPUT: &str = "max_output";
-const KEYS: [&str; 19] = [
+const MAX_TIMEOUT: &str = "max_timeout";
+const KEYS: [&str; 20] = [
     COMMANDS,
     BLOCK,
     ALSO_BLOCK,
@@ -81,6 +84,7 @@ const KEYS: [&str; 19] = [
     DEFAULT_INODES,
     DEFAULT_OPEN_FILES,
     MAX_OUTPUT,
+    MAX_TIMEOUT,
 ];
 
 impl Policy {
@@ -164,6 +168,7 @@ pub(super) fn parse(text: &str, is_root: bool) -> Result<Policy, PolicyFileProbl
         keep_free: bytes(&table, KEEP_FREE)?.unwrap_or(super::KEEP_FREE),
         defaults: defaults(&table)?,
         max_output: bytes(&table, MAX_OUTPUT)?,
+        max_timeout: max_timeout(&table)?,
     })
 }
 
@@ -251,6 +256,23 @@ fn defaults(table: &Table) -> Result<Defaults, PolicyFileProblem> {
 fn bytes(table: &Table, key: &'static str) -> Result<Option<u64>, PolicyFileProblem> {
     let quantity = quantity(table, key)?;
     Ok(quantity.map(|quantity| u64::try_from(quantity.units()).unwrap_or(u64::MAX)))
+}
+
+/// The longest time that a command may be given.
+fn max_timeout(table: &Table) -> Result<TimeoutSeconds, PolicyFileProblem> {
+    let longest = TimeoutSeconds::LONGEST;
+    let Some(value) = table.get(MAX_TIMEOUT) else { return Ok(longest) };
+    let text = value.as_str().ok_or(PolicyFileProblem::WrongType {
+        key: MAX_TIMEOUT,
+        want: "a time in quotes, as in \"10m\"",
+        found: value.type_str(),
+    })?;
+    let seconds = crate::config::duration(text).map(|time| time.as_secs_f64());
+    let timeout = seconds.ok().and_then(|seconds| TimeoutSeconds::try_from(seconds).ok());
+    // Who names no timeout gets the default one.
+    timeout
+        .filter(|timeout| *timeout >= TimeoutSeconds::default())
+        .ok_or_else(|| PolicyFileProblem::BadTime { key: MAX_TIMEOUT, value: text.to_owned() })
 }
 
 fn quantity(table: &Table, key: &'static str) -> Result<Option<Quantity>, PolicyFileProblem> {

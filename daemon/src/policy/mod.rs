@@ -31,6 +31,7 @@ pub mod stub;
 use std::path::PathBuf;
 
 use noxrunner_init::message::Places;
+use noxrunner_protocol::ids::TimeoutSeconds;
 use noxrunner_protocol::types::{
     CommandScope, DefaultLimits, DeleteScope, Denial, ExecScope, ListMode, Network, PolicyInfo,
     SettingGap,
@@ -57,7 +58,7 @@ const KEEP_FREE: u64 = 512 << 20;
 const MAX_MEMBERS: u64 = 1_000_000;
 
 /// What may run in the sandboxes of this daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     file: Option<PathBuf>,
     commands: CommandScope,
@@ -77,6 +78,8 @@ pub struct Policy {
     defaults: Defaults,
     /// Bytes that a command may print before it is stopped.
     max_output: Option<u64>,
+    /// The longest time that a command may be given.
+    max_timeout: TimeoutSeconds,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +109,7 @@ impl Policy {
             keep_free: KEEP_FREE,
             defaults: Defaults::built_in(),
             max_output: None,
+            max_timeout: TimeoutSeconds::LONGEST,
         }
     }
 
@@ -149,6 +153,11 @@ impl Policy {
     /// Bytes that a command may print before it is stopped, where that is limited.
     pub fn max_output(&self) -> Option<u64> {
         self.max_output
+    }
+
+    /// The longest time that a command may be given.
+    pub fn max_timeout(&self) -> TimeoutSeconds {
+        self.max_timeout
     }
 
     /// What no command may run however it is reached, where the policy reaches so far.
@@ -215,6 +224,7 @@ impl Policy {
                 open_files: self.defaults.open_files,
             },
             max_output_bytes: self.max_output,
+            max_timeout_seconds: self.max_timeout,
             not_enforced: self.not_enforced(means),
         }
     }

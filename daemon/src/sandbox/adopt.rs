@@ -3,6 +3,7 @@
 //!
 //! Deciding is pure; looking and acting are apart.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -114,7 +115,7 @@ pub fn decide(found: &Found, now: Moment, rule: Rule) -> Verdict {
 /// What a sweep through the base directory came to.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// Sandboxes that live on.
+    /// Sandboxes that live on, the newest first. Of two for one session only that one does.
     pub adopted: Vec<Sandbox>,
     /// Directories to remove, with the reason.
     pub doomed: Vec<(SandboxDir, &'static str)>,
@@ -152,9 +153,24 @@ pub fn sweep(base: &Base<'_>, now: Moment, rule: Rule) -> io::Result<Sweep> {
                 let created_at = manifest.created_at();
                 let key = manifest.key();
                 let sandbox = Sandbox::new(key, dir, created_at, settings, base.limits);
+                // Where its time was cut because the wall clock was set back, the next daemon is not to
+                // give it as much again; and one of the first version gets the name of its directory.
+                if Manifest::of(&sandbox, false) != *manifest
+                    && let Err(error) = sandbox.save()
+                {
+                    tracing::warn!(session = %sandbox.key.id, %error, "cannot write a manifest anew");
+                }
                 sweep.adopted.push(sandbox);
             }
-            (Verdict::Remove(why), _, Some(dir)) => sweep.doomed.push((dir, why)),
+            (Verdict::Remove(why), found, Some(dir)) => {
+                // Else half of it could come back, if this daemon dies and the wall clock is set back.
+                if let Found::Manifest(manifest) | Found::Older(manifest) = found
+                    && let Err(error) = manifest.mark_deleting(dir.fd())
+                {
+                    tracing::warn!(path = %path.display(), %error, "cannot note a deletion");
+                }
+                sweep.doomed.push((dir, why));
+            }
             (Verdict::Leave { report, due_in }, ..) => {
                 sweep.reports.extend(report.map(|why| (path, why)));
                 sweep.next_due = [sweep.next_due, due_in].into_iter().flatten().min();
@@ -163,6 +179,8 @@ pub fn sweep(base: &Base<'_>, now: Moment, rule: Rule) -> io::Result<Sweep> {
             (Verdict::Adopt | Verdict::Remove(_), ..) => {}
         }
     }
+    // Where two are of one session, the older is somebody's leftover.
+    sweep.adopted.sort_by_key(|sandbox| Reverse(sandbox.created_at));
     Ok(sweep)
 }
 
@@ -232,7 +250,12 @@ fn host_uid(uids: &Uids, uid: u32, dir: &SandboxDir) -> Result<HostUid, String> 
 fn ours(base: &Base<'_>, meta: &fs::Metadata, path: &Path, manifest: &Manifest) -> bool {
     let prefix = format!("{}{}.", dir::PREFIX, manifest.key().id.readable());
     let name = path.file_name().unwrap_or_default().as_bytes();
-    let named = name == manifest.directory().as_bytes() && name.starts_with(prefix.as_bytes());
+    let named = match manifest.directory() {
+        Some(directory) => name == directory.as_bytes(),
+        // A copy of such a one cannot be told from it, but for a name that is none of ours.
+        None => path.file_name().is_some_and(dir::is_made_name),
+    };
+    let named = named && name.starts_with(prefix.as_bytes());
     let mode = meta.mode() & 0o7777;
     // An earlier daemon of root's may have isolated its sandboxes in another way.
     (mode == dir::PRIVATE || base.uids.is_some() && mode == dir::REACHABLE) && named
@@ -257,7 +280,13 @@ fn in_use(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use noxrunner_protocol::types::{CreateParams, Network, Tier};
+
     use super::*;
+    use crate::limits::{Defaults, Enforcers, Limiting};
+    use crate::sandbox::{Key, Settings};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -285,6 +314,33 @@ mod tests {
             |nobody_creates| decide(&found, now, Rule { stale_after: DAY, nobody_creates });
         assert!(matches!(verdict(true), Verdict::Remove(_)));
         assert!(matches!(verdict(false), Verdict::Leave { .. }));
+    }
+
+    /// A daemon that dies while it removes what has expired leaves half of it.
+    #[test]
+    fn what_was_to_be_removed_never_comes_back_though_the_wall_clock_goes_back() {
+        let base = tempfile::tempdir().unwrap();
+        let limits = Limiting {
+            defaults: Defaults::built_in(),
+            enforcers: Arc::new(Enforcers::new(None, Tier::None, true)),
+        };
+        let before = Moment::now();
+        let params = CreateParams::new("s".parse().unwrap());
+        let dir = SandboxDir::create(base.path(), &params.session_id, None, false).unwrap();
+        let key = Key { owner: 7, id: params.session_id.clone() };
+        let settings = Settings::new(&params, Network::None, before);
+        Sandbox::new(key, dir, before.wall, settings, &limits).save().unwrap();
+        let look = |wall| {
+            let uid = nix::unistd::geteuid().as_raw();
+            let base =
+                Base { path: base.path(), uid, uids: None, reachable: false, limits: &limits };
+            let rule = Rule { stale_after: DAY, nobody_creates: true };
+            let swept = sweep(&base, Moment { wall, ..before }, rule).unwrap();
+            (swept.adopted.len(), swept.doomed.len())
+        };
+        assert_eq!(look(before.wall), (1, 0));
+        assert_eq!(look(before.wall + DAY), (0, 1));
+        assert_eq!(look(before.wall), (0, 1));
     }
 
     #[test]

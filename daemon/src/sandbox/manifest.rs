@@ -36,8 +36,9 @@ const MAX_BYTES: u64 = 8 * 1024 * 1024;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Manifest {
     version: u32,
-    // A copy of the directory under another name is not the sandbox.
-    directory: String,
+    // A copy of the directory under another name is not the sandbox. The first daemons wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
     session_id: SessionId,
     owner_uid: u32,
     // Whom its places belong to. Older daemons wrote none: everything was the daemon's own user's.
@@ -84,7 +85,7 @@ impl Manifest {
         let settings = sandbox.settings();
         Self {
             version: VERSION,
-            directory: sandbox.dir.name().to_string_lossy().into_owned(),
+            directory: Some(sandbox.dir.name().to_string_lossy().into_owned()),
             session_id: sandbox.key.id.clone(),
             owner_uid: sandbox.key.owner,
             host_uid: sandbox.host_uid(),
@@ -153,9 +154,17 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The name of the directory that it was written for.
-    pub fn directory(&self) -> &str {
-        &self.directory
+    /// Writes down in its directory that the deletion has begun, where that is not said yet.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn mark_deleting(self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        if self.deleting { Ok(()) } else { Self { deleting: true, ..self }.write(dir) }
+    }
+
+    /// The name of the directory that it was written for, which the first daemons did not write.
+    pub fn directory(&self) -> Option<&str> {
+        self.directory.as_deref()
     }
 
     /// Whose sandbox, and which.
@@ -198,45 +207,4 @@ impl Manifest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What daemons wrote before sandboxes had users of their own.
-    const OLDER: &str = r#"{"version":1,"directory":"noxrunner_sandbox_s.0123456789",
-        "sessionId":"s","ownerUid":1000,"createdAtMs":1700000000000,"expiresAtMs":1700000900000,
-        "ttlSeconds":900,"deleting":false,"leased":false,"image":null,"env":{"A":"b"},
-        "limits":{"cpu":"500m"}}"#;
-
-    fn read(text: &str) -> Result<Manifest, ManifestError> {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(NAME), text).unwrap();
-        let handle = File::open(dir.path()).unwrap();
-        Manifest::read(handle.as_fd(), nix::unistd::geteuid().as_raw())
-    }
-
-    #[test]
-    fn an_older_manifest_still_loads() {
-        let manifest = read(OLDER).unwrap();
-        assert_eq!(manifest.host_uid(), None);
-        assert_eq!(manifest.key(), Key { owner: 1000, id: "s".parse().unwrap() });
-        // Nor does one without such a user say more than before.
-        let again: serde_json::Value = serde_json::to_value(&manifest).unwrap();
-        let mut older: serde_json::Value = serde_json::from_str(OLDER).unwrap();
-        older["network"] = "none".into();
-        assert_eq!(again, older);
-    }
-
-    #[test]
-    fn the_host_uid_is_kept() {
-        let with = |uid: &str| {
-            OLDER.replace("\"ownerUid\":1000", &format!("\"ownerUid\":1000,\"hostUid\":{uid}"))
-        };
-        let manifest = read(&with("1879048192")).unwrap();
-        assert_eq!(manifest.host_uid(), Some(1_879_048_192));
-        let written = serde_json::to_string(&manifest).unwrap();
-        assert_eq!(read(&written).unwrap(), manifest);
-        for bad in ["-1", "4294967296", "\"0\"", "1.5"] {
-            assert!(matches!(read(&with(bad)), Err(ManifestError::Malformed(_))), "{bad}");
-        }
-    }
-}
+mod tests;

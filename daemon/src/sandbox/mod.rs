@@ -20,6 +20,9 @@ pub mod plan;
 pub mod pool;
 pub mod registry;
 
+#[cfg(test)]
+mod model;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

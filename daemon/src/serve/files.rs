@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use noxrunner_protocol::limits::MAX_DOWNLOAD_BYTES;
+use noxrunner_protocol::limits::{MAX_DOWNLOAD_BYTES, MAX_READ_BYTES_BASE64, MAX_READ_BYTES_UTF8};
 use noxrunner_protocol::method::{
     FileDownload, FileListAll, FileMkdir, FileRead, FileRemove, FileRename, FileStatOne,
     FileUpload, FileWrite,
@@ -29,17 +29,31 @@ pub(super) const WORKSPACE: &[u8] = b"/workspace";
 
 /// Adds these methods.
 #[must_use]
-pub fn add(builder: Builder) -> Builder {
+pub fn add(builder: Builder<Daemon>) -> Builder<Daemon> {
     builder
-        .method::<FileRead, _, _>(read)
-        .method::<FileWrite, _, _>(write)
-        .method::<FileListAll, _, _>(list)
-        .method::<FileStatOne, _, _>(stat)
-        .method::<FileMkdir, _, _>(mkdir)
-        .method::<FileRemove, _, _>(remove)
-        .method::<FileRename, _, _>(rename)
-        .method::<FileUpload, _, _>(upload)
-        .method::<FileDownload, _, _>(download)
+        .heavy_method::<FileRead, _, _, _>(most_read, |read| read.data.len(), read)
+        .method::<FileWrite, _, _, _>(write)
+        .heavy_method::<FileListAll, _, _, _>(|_| usize::MAX, listed, list)
+        .method::<FileStatOne, _, _, _>(stat)
+        .method::<FileMkdir, _, _, _>(mkdir)
+        .method::<FileRemove, _, _, _>(remove)
+        .method::<FileRename, _, _, _>(rename)
+        .method::<FileUpload, _, _, _>(upload)
+        .heavy_method::<FileDownload, _, _, _>(|_| usize::MAX, |sent| sent.archive.len(), download)
+}
+
+/// What a read gives at most, in bytes.
+fn most_read(params: &FileReadParams) -> usize {
+    let most = match params.encoding {
+        Encoding::Utf8 => MAX_READ_BYTES_UTF8,
+        Encoding::Base64 => MAX_READ_BYTES_BASE64 / 3 * 4,
+    };
+    usize::try_from(params.length.map_or(most, |length| most.min(length))).unwrap_or(usize::MAX)
+}
+
+/// What a list takes, about, in bytes.
+fn listed(list: &FileList) -> usize {
+    list.entries.len() * 128
 }
 
 async fn read(daemon: Arc<Daemon>, caller: Caller, params: FileReadParams) -> Outcome<FileContent> {

@@ -9,15 +9,16 @@ use noxrunner_protocol::method::{
 };
 use noxrunner_protocol::openrpc;
 use noxrunner_protocol::types::{
-    CreateParams, CreateResult, DaemonInfo, Deleted, EnforcedBy, ExecParams, ExecResult, Health,
-    Isolation, LimitName, NoParams, PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo,
-    SandboxList, SandboxRef, SandboxState, Shutdown, Touched,
+    CreateParams, CreateResult, DaemonInfo, Deleted, EnforcedBy, ExecParams, ExecResult, Isolation,
+    LimitName, NoParams, PolicyCheck, PolicyCheckParams, PolicyInfo, SandboxInfo, SandboxList,
+    SandboxRef, SandboxState, Shutdown, Touched,
 };
 use tokio::task::spawn_blocking;
 
 use super::files;
+use super::health::health;
 use super::rpc::{Builder, Caller, Rpc};
-use crate::clock::{Moment, rfc3339};
+use crate::clock::rfc3339;
 use crate::daemon::{Daemon, joined};
 use crate::error::CallError;
 use crate::exec::command;
@@ -28,7 +29,7 @@ use crate::sandbox::{Sandbox, dir};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the wire page has and this version has not.
-const UNSUPPORTED: &[&str] = &[
+pub(super) const UNSUPPORTED: &[&str] = &[
     "sandbox.create:lease",
     "sandbox.exec:fds",
     "sandbox.exec:tag",
@@ -41,42 +42,43 @@ const UNSUPPORTED: &[&str] = &[
 
 /// All methods.
 pub fn methods(daemon: &Arc<Daemon>) -> Rpc {
+    let bounds = &daemon.config.wire;
     files::add(Builder::new(Arc::clone(daemon)))
-        .method::<HealthCheck, _, _>(health)
-        .method::<RpcDiscover, _, _>(discover)
-        .method::<SandboxCreate, _, _>(create)
-        .method::<SandboxGet, _, _>(get)
-        .method::<SandboxListAll, _, _>(list)
-        .method::<SandboxTouch, _, _>(touch)
-        .method::<SandboxDelete, _, _>(delete)
-        .method::<SandboxExec, _, _>(exec)
-        .method::<PolicyGet, _, _>(policy_get)
-        .method::<PolicyCheckOne, _, _>(policy_check)
-        .method::<DaemonInfoGet, _, _>(info)
-        .method::<DaemonShutdown, _, _>(shutdown)
-        .build()
+        .quick_method::<HealthCheck, _>(health(daemon))
+        .heavy_method::<RpcDiscover, _, _, _>(|_| DOCUMENT, |_| DOCUMENT, discover)
+        .method::<SandboxCreate, _, _, _>(create)
+        .method::<SandboxGet, _, _, _>(get)
+        .heavy_method::<SandboxListAll, _, _, _>(|_| usize::MAX, listed, list)
+        .method::<SandboxTouch, _, _, _>(touch)
+        .method::<SandboxDelete, _, _, _>(delete)
+        .heavy_method::<SandboxExec, _, _, _>(|_| 0, output, exec)
+        .method::<PolicyGet, _, _, _>(policy_get)
+        .method::<PolicyCheckOne, _, _, _>(policy_check)
+        .method::<DaemonInfoGet, _, _, _>(info)
+        .method::<DaemonShutdown, _, _, _>(shutdown)
+        .build(bounds.max_calls, bounds.max_answer)
+}
+
+/// What the OpenRPC document takes, about, in bytes.
+const DOCUMENT: usize = 128 * 1024;
+
+/// What a list of sandboxes takes, about, in bytes.
+fn listed(list: &SandboxList) -> usize {
+    list.sandboxes.len() * 1024
+}
+
+/// What both streams of a command have.
+fn output(result: &ExecResult) -> usize {
+    result.stdout.len() + result.stderr.len()
 }
 
 type Outcome<T> = Result<T, CallError>;
-
-async fn health(daemon: Arc<Daemon>, caller: Caller, _: NoParams) -> Outcome<Health> {
-    let status = if *daemon.stop.borrow() { "stopping" } else { "ok" };
-    Ok(Health {
-        status: status.to_owned(),
-        version: VERSION.to_owned(),
-        uptime_seconds: uptime(&daemon),
-        sandboxes: daemon.registry.visible(caller.peer.uid).len(),
-        isolation: daemon.isolation.clone(),
-        backend: "local".to_owned(),
-        unsupported: UNSUPPORTED.iter().map(|&name| name.to_owned()).collect(),
-    })
-}
 
 async fn discover(_: Arc<Daemon>, _: Caller, _: NoParams) -> Outcome<serde_json::Value> {
     Ok(openrpc::document(VERSION))
 }
 
-async fn create(
+pub(super) async fn create(
     daemon: Arc<Daemon>,
     caller: Caller,
     params: CreateParams,
@@ -122,17 +124,29 @@ async fn list(daemon: Arc<Daemon>, caller: Caller, _: NoParams) -> Outcome<Sandb
     Ok(SandboxList { sandboxes: joined(described.await)? })
 }
 
-async fn touch(daemon: Arc<Daemon>, caller: Caller, params: SandboxRef) -> Outcome<Touched> {
+pub(super) async fn touch(
+    daemon: Arc<Daemon>,
+    caller: Caller,
+    params: SandboxRef,
+) -> Outcome<Touched> {
     let sandbox = daemon.touch(caller.peer.uid, &params.session_id).await?;
     Ok(Touched { expires_at: rfc3339(sandbox.settings().expires_at) })
 }
 
-async fn delete(daemon: Arc<Daemon>, caller: Caller, params: SandboxRef) -> Outcome<Deleted> {
+pub(super) async fn delete(
+    daemon: Arc<Daemon>,
+    caller: Caller,
+    params: SandboxRef,
+) -> Outcome<Deleted> {
     daemon.delete(caller.peer.uid, &params.session_id).await?;
     Ok(Deleted { deleted: true })
 }
 
-async fn exec(daemon: Arc<Daemon>, caller: Caller, params: ExecParams) -> Outcome<ExecResult> {
+pub(super) async fn exec(
+    daemon: Arc<Daemon>,
+    caller: Caller,
+    params: ExecParams,
+) -> Outcome<ExecResult> {
     command::exec(&daemon, caller.peer.uid, caller.arrived, params).await
 }
 
@@ -167,12 +181,13 @@ async fn info(daemon: Arc<Daemon>, _: Caller, _: NoParams) -> Outcome<DaemonInfo
         version: VERSION.to_owned(),
         pid: std::process::id(),
         uid: daemon.uid,
-        socket: daemon.socket.to_string_lossy().into_owned(),
+        socket: daemon.service.socket.to_string_lossy().into_owned(),
+        http: daemon.service.http.map(|address| address.to_string()),
         base_dir: daemon.config.base_dir.to_string_lossy().into_owned(),
-        started_at: rfc3339(daemon.started.wall),
-        uptime_seconds: uptime(&daemon),
+        started_at: rfc3339(daemon.service.started.wall),
+        uptime_seconds: daemon.service.uptime(),
         sandboxes: *daemon.registry.count().borrow(),
-        connections: *daemon.connections.borrow(),
+        connections: daemon.service.clients(),
         tier: daemon.isolation.tier,
         ephemeral: daemon.config.ephemeral,
         idle_exit_seconds: daemon.config.idle_exit.map(|time| time.as_secs()),
@@ -184,12 +199,8 @@ async fn shutdown(daemon: Arc<Daemon>, caller: Caller, _: NoParams) -> Outcome<S
         return Err(CallError::Unauthorized("only the daemon's own user and root may end it"));
     }
     tracing::info!(uid = caller.peer.uid, "asked to end");
-    daemon.stop.send_replace(true);
+    daemon.service.stop.send_replace(true);
     Ok(Shutdown { stopping: true })
-}
-
-fn uptime(daemon: &Daemon) -> u64 {
-    (Moment::now().boot.saturating_sub(daemon.started.boot)).as_secs()
 }
 
 fn pod_name(sandbox: &Sandbox) -> String {

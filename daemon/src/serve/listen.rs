@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Group, chown};
 
 use crate::lock::private_dir;
 
@@ -54,18 +55,22 @@ fn identity(path: &Path) -> io::Result<Identity> {
 /// How long to wait for another daemon that is starting on the same path.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Binds the socket.
+/// Binds the socket, which only its user can use, and the members of a group where one is given.
 ///
 /// # Errors
 /// Why it cannot be had. What is there then stays as it is.
-pub fn bind(path: &Path, uid: u32) -> Result<(UnixListener, Bound), ListenError> {
+pub fn bind(
+    path: &Path,
+    uid: u32,
+    group: Option<&Group>,
+) -> Result<(UnixListener, Bound), ListenError> {
     let shown = || path.display().to_string();
     let io_error = |e| ListenError::Io(shown(), e);
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
-    check_parent(parent, uid).map_err(|e| match e {
+    check_parent(parent, uid, group).map_err(|e| match e {
         Some(e) => io_error(e),
         None => ListenError::Exposed(parent.display().to_string()),
     })?;
@@ -91,7 +96,16 @@ pub fn bind(path: &Path, uid: u32) -> Result<(UnixListener, Bound), ListenError>
         let too_long = e.kind() == io::ErrorKind::InvalidInput;
         if too_long { ListenError::TooLong(shown()) } else { io_error(e) }
     })?;
-    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io_error)?;
+    share(path, group, 0o600).map_err(io_error)?;
+    if let Some(group) = group
+        && let Some(shut) = parent.ancestors().find(|dir| !passes(dir, group))
+    {
+        let (group, dir) = (&group.name, shut.display());
+        tracing::warn!(
+            "members of the group {group} cannot reach the socket through {dir}: \
+             chgrp {group} {dir} && chmod g+x {dir}, or use another --socket"
+        );
+    }
     let identity = identity(path).map_err(io_error)?;
     let bound = Bound { path: path.to_owned(), identity };
     listener.set_nonblocking(true).map_err(io_error)?;
@@ -99,7 +113,7 @@ pub fn bind(path: &Path, uid: u32) -> Result<(UnixListener, Bound), ListenError>
 }
 
 /// Makes the socket's directory where it is missing. `Err(None)`: others can write it.
-fn check_parent(parent: &Path, uid: u32) -> Result<(), Option<io::Error>> {
+fn check_parent(parent: &Path, uid: u32, group: Option<&Group>) -> Result<(), Option<io::Error>> {
     if !parent.exists() {
         let grandparent = parent.parent().filter(|p| !p.as_os_str().is_empty());
         if let Some(grandparent) = grandparent
@@ -108,14 +122,44 @@ fn check_parent(parent: &Path, uid: u32) -> Result<(), Option<io::Error>> {
             fs::create_dir_all(grandparent).map_err(Some)?;
         }
         return match private_dir(parent, uid).map_err(Some)? {
-            true => Ok(()),
+            true => share(parent, group, 0o700).map_err(Some),
             false => Err(None),
         };
     }
-    let meta = fs::metadata(parent).map_err(Some)?;
+    if is_trusted(parent, uid).map_err(Some)? { Ok(()) } else { Err(None) }
+}
+
+/// Whether nobody but this user and root can replace what is in a directory.
+pub(super) fn is_trusted(directory: &Path, uid: u32) -> io::Result<bool> {
+    let meta = fs::metadata(directory)?;
     let sticky = meta.mode() & 0o1000 != 0;
-    let trusted = (meta.uid() == uid || meta.uid() == 0) && (meta.mode() & 0o022 == 0 || sticky);
-    if trusted { Ok(()) } else { Err(None) }
+    Ok((meta.uid() == uid || meta.uid() == 0) && (meta.mode() & 0o022 == 0 || sticky))
+}
+
+/// Gives the owner's directory or socket this mode; a group that is to share it may
+/// look into the one and write to the other.
+fn share(path: &Path, group: Option<&Group>, mode: u32) -> io::Result<()> {
+    let mode = match group {
+        // First, as else it would be another group that may.
+        Some(group) => {
+            chown(path, None, Some(group.gid))?;
+            // The socket's 0660, the directory's 0750.
+            mode | if mode & 0o100 == 0 { 0o060 } else { 0o050 }
+        }
+        None => mode,
+    };
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Whether members of the group may pass through a directory.
+fn passes(dir: &Path, group: &Group) -> bool {
+    // The one that a relative path begins in has no name.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let may = |meta: fs::Metadata| {
+        let bit = if meta.gid() == group.gid.as_raw() { 0o010 } else { 0o001 };
+        meta.mode() & bit != 0
+    };
+    dir.metadata().is_ok_and(may)
 }
 
 fn take_turn(parent: &Path) -> io::Result<Flock<File>> {
@@ -151,12 +195,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/s.sock");
         let uid = nix::unistd::geteuid().as_raw();
-        let (listener, bound) = bind(&path, uid).unwrap();
+        let (listener, bound) = bind(&path, uid, None).unwrap();
         let mode = |p: &Path| fs::symlink_metadata(p).unwrap().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-        assert!(matches!(bind(&path, uid), Err(ListenError::InUse(_))));
+        assert!(matches!(bind(&path, uid, None), Err(ListenError::InUse(_))));
         drop(listener);
-        let (_listener, second) = bind(&path, uid).unwrap();
+        let (_listener, second) = bind(&path, uid, None).unwrap();
         drop(bound);
         assert!(path.exists(), "the first daemon removed the second's socket");
         drop(second);
@@ -169,13 +213,13 @@ mod tests {
         let path = dir.path().join("file");
         fs::write(&path, "precious").unwrap();
         let uid = nix::unistd::geteuid().as_raw();
-        assert!(matches!(bind(&path, uid), Err(ListenError::NotASocket(_))));
+        assert!(matches!(bind(&path, uid, None), Err(ListenError::NotASocket(_))));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         let open = dir.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(bind(&open.join("s"), uid), Err(ListenError::Exposed(_))));
+        assert!(matches!(bind(&open.join("s"), uid, None), Err(ListenError::Exposed(_))));
         let long = dir.path().join("x".repeat(120));
-        assert!(matches!(bind(&long, uid), Err(ListenError::TooLong(_))));
+        assert!(matches!(bind(&long, uid, None), Err(ListenError::TooLong(_))));
     }
 }

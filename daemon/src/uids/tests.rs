@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-/// Numbers that nobody has on a machine where tests run.
-const FIRST: u32 = 1_879_048_192;
+/// Numbers that nobody has on a machine where tests run: daemons of other tests begin at 1879048192.
+const FIRST: u32 = 2_000_000_000;
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -131,14 +131,15 @@ fn a_lost_or_broken_counter_begins_anew_and_passes_over_what_is_held() {
     let uids = fx.open(100_000);
     let _held = take(&uids, 2);
     let other = fx.open(100_000);
+    let (unended, twice) = (FIRST.to_string(), format!("{0}\n{0}\n", FIRST + 8));
     for broken in [
         &b""[..],
         b"\xff\xfe",
-        b"1879048192",
+        unended.as_bytes(),
         b"-1\n",
         b"1000\n",
         b"99999999999999999999\n",
-        b"1879048200\n1879048200\n",
+        twice.as_bytes(),
         &[b'1'; 4096],
     ] {
         fs::write(fx.counter(), broken).unwrap();
@@ -217,24 +218,27 @@ mod root_only {
 
     use super::*;
 
+    /// The other tests would pass over what a process here has.
+    const OWN: u32 = FIRST + 100_000_000;
+
     #[test]
     fn what_a_process_or_a_file_has_is_passed_over() {
         let fx = Fixture::new();
         let workspace = fx.base().join("noxrunner_sandbox_s.0123456789/workspace");
         fs::create_dir_all(&workspace).unwrap();
-        chown(&workspace, Some(FIRST), Some(FIRST)).unwrap();
+        chown(&workspace, Some(OWN), Some(OWN)).unwrap();
         let mut sleep = Command::new("sleep");
-        sleep.arg("1000").uid(FIRST + 1).gid(FIRST + 1).stdin(Stdio::null());
+        sleep.arg("1000").uid(OWN + 1).gid(OWN + 1).stdin(Stdio::null());
         let mut process = sleep.spawn().unwrap();
-        let uids = fx.open(3);
+        let uids = fx.open_range(&format!("{OWN}-{}", OWN + 2));
         let third = uids.reserve();
         let none = uids.reserve();
         process.kill().unwrap();
         process.wait().unwrap();
-        assert_eq!(third.unwrap().get(), FIRST + 2);
+        assert_eq!(third.unwrap().get(), OWN + 2);
         assert!(matches!(none, Err(UidError::Exhausted(_))));
-        assert_eq!(uids.reserve().unwrap().get(), FIRST + 1);
+        assert_eq!(uids.reserve().unwrap().get(), OWN + 1);
         fs::remove_dir(&workspace).unwrap();
-        assert_eq!(numbers(&take(&uids, 3)).len(), 3);
+        assert_eq!(take(&uids, 3).len(), 3);
     }
 }

@@ -21,7 +21,7 @@ pub struct Health {
     pub sandboxes: usize,
     /// What isolates the sandboxes this daemon makes.
     pub isolation: Isolation,
-    /// What the sandboxes live on: `local`.
+    /// What the sandboxes live on: `local`, or `remote` where the daemon is the front of a backend elsewhere.
     pub backend: String,
     /// What this daemon cannot do: methods, and params as `method:param`.
     pub unsupported: Vec<String>,
@@ -42,6 +42,9 @@ pub struct DaemonInfo {
     pub uid: u32,
     /// Path of its socket.
     pub socket: String,
+    /// Address at which it listens for HTTP, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
     /// Directory in which it keeps its sandboxes.
     pub base_dir: String,
     /// When it started, RFC 3339 in UTC.

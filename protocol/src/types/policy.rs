@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Network;
+use crate::ids::TimeoutSeconds;
 
 /// How far the command policy reaches.
 ///
@@ -72,7 +73,7 @@ pub enum ListMode {
 /// Result of `policy.get`.
 ///
 #[doc = concat!("```json\n", include_str!("../../golden/policy_info.json"), "```")]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openrpc", derive(schemars::JsonSchema))]
 pub struct PolicyInfo {
@@ -108,8 +109,15 @@ pub struct PolicyInfo {
     pub default_limits: DefaultLimits,
     /// Bytes that a command may print before it is stopped with the cause `limit`; null where it may print any.
     pub max_output_bytes: Option<u64>,
+    /// The longest time that a command may be given, in seconds.
+    #[serde(default = "longest")]
+    pub max_timeout_seconds: TimeoutSeconds,
     /// Settings that this daemon does not enforce in full.
     pub not_enforced: Vec<SettingGap>,
+}
+
+fn longest() -> TimeoutSeconds {
+    TimeoutSeconds::LONGEST
 }
 
 /// The limits of sandboxes that ask for none.

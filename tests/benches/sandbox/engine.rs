@@ -10,6 +10,7 @@ use noxrunner_daemon::daemon::Daemon;
 use noxrunner_daemon::exec::command;
 use noxrunner_daemon::policy::Policy;
 use noxrunner_daemon::run;
+use noxrunner_daemon::serve::service::Service;
 use noxrunner_init::Zygote;
 use noxrunner_protocol::types::CreateParams;
 use noxrunner_tests::exec_params;
@@ -32,7 +33,8 @@ impl InProcess {
         let call = [&["noxrunnerd", "--local-test", "--base-dir", place], arguments].concat();
         let runtime = Runtime::new().unwrap();
         let (config, socket) = (Config::parse_from(call), base.path().join("none.sock"));
-        let daemon = run::assemble(config, Policy::built_in(), socket, zygote);
+        let service = Arc::new(Service::new(&config, socket, None, None));
+        let daemon = run::assemble(config, Policy::built_in(), service, zygote);
         let daemon = runtime.block_on(daemon).unwrap();
         let id = CreateParams::new("bench".parse().unwrap());
         runtime.block_on(daemon.create(daemon.uid, id)).unwrap();

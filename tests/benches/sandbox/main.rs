@@ -17,20 +17,24 @@
 //! | `spawn` | bare spawns: the floor, tokio, the standard library |
 //! | `engine` | an exec in the daemon, without a socket |
 //! | `sandbox` | a daemon's exec, create, delete and health; noxctl |
+//! | `rest` | its exec by the REST API, on its socket and on TCP |
 //! | `beside` | what others offer, where it is installed |
 //! | `transfer` | trees in and out |
 //! | `stress` | sandboxes made ahead, much output, a neighbour that spins |
 //! | `load` | many clients at once |
+//! | `lines` | `health` beside a bare echo, and beside clients that misbehave |
 //! | `many` | many sandboxes that wait |
 #![allow(clippy::unwrap_used)] // A benchmark that cannot run has no result.
 
 mod beside;
 mod engine;
+mod lines;
 mod load;
 mod many;
 mod options;
 mod pinned;
 mod report;
+mod rest;
 mod sandbox;
 mod spawn;
 mod stress;
@@ -42,29 +46,33 @@ use std::process::Command;
 
 use noxrunner_protocol::method::HealthCheck;
 use noxrunner_protocol::types::NoParams;
-use noxrunner_tests::TestDaemon;
+use noxrunner_tests::{ON_TCP, TestDaemon};
 use serde_json::{Value, json};
 
 use engine::InProcess;
 use options::Options;
+use rest::Rest;
 use sandbox::{Life, exec, health, noxctl};
 use spawn::{Tokio, process};
 use table::{FLOOR, Table};
-use transfer::{Kind, Trees};
+use transfer::{By, Kind, Trees};
 
 const UPLOAD: &str = "noxctl upload, whole process";
 const DOWNLOAD: &str = "noxctl download, whole process";
+const REST_UPLOAD: &str = "noxctl upload over TCP, gzip";
+const REST_DOWNLOAD: &str = "noxctl download over TCP, gzip";
 const TAR: &str = "tar through a pipe to tar";
 const PROCESS: &str = "/bin/echo as a process, by std";
 
 fn main() {
+    lines::echo();
     let options = Options::parse();
     pinned::pin();
     // Before anything starts a thread.
     let zygote = noxrunner_init::start().unwrap();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let processors = std::thread::available_parallelism().unwrap();
-    let daemon = TestDaemon::start_with(&options.daemon_arguments());
+    let daemon = TestDaemon::start_with(&[&options.daemon_arguments()[..], &ON_TCP].concat());
     daemon.create("bench");
     let about = daemon.connect().call::<HealthCheck>(&NoParams {}).unwrap();
     let tier = about.isolation.tier.name();
@@ -86,10 +94,14 @@ fn main() {
         "ahead": stress::from_the_pool(&options),
         "output": stress::much_output(&daemon, &options),
         "neighbour": stress::neighbour(&daemon, &options),
-        "large": transfer(&daemon, Kind::Large(options.scale.large), &options),
-        "small": transfer(&daemon, Kind::Small(options.scale.small), &options),
+        "large": transfer(&daemon, By::Socket, Kind::Large(options.scale.large), &options),
+        "small": transfer(&daemon, By::Socket, Kind::Small(options.scale.small), &options),
+        // Compressed, what is random takes a while.
+        "largeByRest": transfer(&daemon, By::Rest, Kind::Large(options.scale.large / 16), &options),
+        "smallByRest": transfer(&daemon, By::Rest, Kind::Small(options.scale.small), &options),
         "beside": beside(&daemon, &options),
         "atOnce": load::concurrency(&daemon, &options),
+        "lines": lines::lines(&options),
         "amongMany": many::among_many(&daemon, &options),
     });
     if let Some(file) = options.json {
@@ -99,10 +111,13 @@ fn main() {
 
 fn one_at_a_time(daemon: &TestDaemon, inside: &InProcess, options: &Options) -> Vec<Value> {
     let (tokio, mut lines, mut other) = (Tokio::new(), daemon.connect(), daemon.connect());
+    let (mut rest, mut tcp) = (Rest::on_socket(daemon), Rest::on_tcp(daemon));
     Table::new("one at a time", options)
         .arm("tokio::process::Command", FLOOR, |nonce| tokio.echo(nonce))
         .perhaps("exec in the daemon", FLOOR, || Ok(|nonce| inside.exec(nonce)))
         .arm("exec over the socket", FLOOR, |nonce| exec(&mut lines, "bench", nonce))
+        .arm("exec by REST over the socket", FLOOR, |nonce| rest.exec("bench", nonce))
+        .arm("exec by REST over TCP", FLOOR, |nonce| tcp.exec("bench", nonce))
         .base(PROCESS, |nonce| process(&mut Command::new("/bin/echo"), nonce))
         .arm("noxctl exec, whole process", PROCESS, |nonce| noxctl(daemon, nonce))
         .arm("health over the socket", FLOOR, |_| health(&mut other))
@@ -131,16 +146,20 @@ fn beside(daemon: &TestDaemon, options: &Options) -> Vec<Value> {
         .run(options.scale.beside)
 }
 
-fn transfer(daemon: &TestDaemon, kind: Kind, options: &Options) -> Vec<Value> {
-    if ![TAR, UPLOAD, DOWNLOAD].iter().any(|name| options.wants(name)) {
+fn transfer(daemon: &TestDaemon, by: By, kind: Kind, options: &Options) -> Vec<Value> {
+    let [up, down] = match by {
+        By::Socket => [UPLOAD, DOWNLOAD],
+        By::Rest => [REST_UPLOAD, REST_DOWNLOAD],
+    };
+    if ![TAR, up, down].iter().any(|name| options.wants(name)) {
         return Vec::new();
     }
-    let trees = Trees::new(daemon, kind);
+    let trees = Trees::new(daemon, by, kind);
     let figures = Table::new(&kind.name(), options)
         .timed_base(TAR, |nonce| trees.tar(nonce))
-        .perhaps(UPLOAD, TAR, || Ok(|nonce| trees.upload(daemon, nonce)))
-        .perhaps(DOWNLOAD, TAR, || Ok(|nonce| trees.download(daemon, nonce)))
+        .perhaps(up, TAR, || Ok(|nonce| trees.upload(nonce)))
+        .perhaps(down, TAR, || Ok(|nonce| trees.download(nonce)))
         .run(1);
-    trees.remove(daemon);
+    trees.remove();
     figures
 }

@@ -29,6 +29,8 @@ pub(crate) struct Scale {
     pub(crate) beside: usize,
     /// Spawns a round of each crowd.
     pub(crate) spawns: u64,
+    /// Calls a round of an answer that takes microseconds.
+    pub(crate) lines: usize,
     /// How many sandboxes live while an exec is measured among them.
     pub(crate) live: &'static [usize],
     /// The large file that is sent up and down, in bytes.
@@ -42,6 +44,7 @@ const FULL: Scale = Scale {
     samples: 500,
     beside: 50,
     spawns: 1000,
+    lines: 10_000,
     live: &[1000, 5000],
     large: 1 << 30,
     small: 4000,
@@ -51,6 +54,7 @@ const SHORT: Scale = Scale {
     samples: 5,
     beside: 3,
     spawns: 128,
+    lines: 500,
     live: &[50],
     large: 16 << 20,
     small: 200,

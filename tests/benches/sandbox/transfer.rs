@@ -1,12 +1,13 @@
 //! Trees in and out beside `tar` through a pipe, which does the same work without a daemon.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use noxrunner_tests::TestDaemon;
+use noxrunner_tests::{TestDaemon, program};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -17,8 +18,19 @@ use crate::spawn::ENVIRONMENT;
 const SMALL: u64 = 2048;
 
 /// What is sent up and down, and where it goes.
-pub(crate) struct Trees {
+pub(crate) struct Trees<'a> {
+    daemon: &'a TestDaemon,
+    by: By,
     dir: TempDir,
+}
+
+/// How `noxctl` reaches the daemon.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum By {
+    /// Over its socket.
+    Socket,
+    /// By the REST API over TCP, as any backend, with gzip both ways.
+    Rest,
 }
 
 /// What a tree is made of.
@@ -39,10 +51,10 @@ impl Kind {
     }
 }
 
-impl Trees {
+impl<'a> Trees<'a> {
     /// Makes one, and puts it into the sandbox too.
-    pub(crate) fn new(daemon: &TestDaemon, kind: Kind) -> Self {
-        let trees = Self { dir: tempfile::tempdir().unwrap() };
+    pub(crate) fn new(daemon: &'a TestDaemon, by: By, kind: Kind) -> Self {
+        let trees = Self { daemon, by, dir: tempfile::tempdir().unwrap() };
         let source = trees.source();
         fs::create_dir(&source).unwrap();
         let mut data = vec![0; 1 << 20];
@@ -65,7 +77,7 @@ impl Trees {
                 }
             }
         }
-        trees.up(daemon, "kept");
+        trees.up("kept");
         trees
     }
 
@@ -97,35 +109,46 @@ impl Trees {
     }
 
     /// `noxctl upload` as a whole process.
-    pub(crate) fn upload(&self, daemon: &TestDaemon, nonce: u64) -> Duration {
+    pub(crate) fn upload(&self, nonce: u64) -> Duration {
         let dest = format!("up{nonce}");
         let started = Instant::now();
-        self.up(daemon, &dest);
+        self.up(&dest);
         let took = started.elapsed();
         let params = json!({"sessionId": "bench", "path": dest, "recursive": true});
-        daemon.call("file.remove", params).unwrap();
+        self.daemon.call("file.remove", params).unwrap();
         took
     }
 
-    fn up(&self, daemon: &TestDaemon, dest: &str) {
+    fn up(&self, dest: &str) {
         let source = self.source();
-        run(daemon.noxctl(&["upload", "bench", "--dest", dest, "--dir", shown(&source)]));
+        self.noxctl(&["upload", "bench", "--dest", dest, "--dir", shown(&source)]);
+    }
+
+    fn noxctl(&self, arguments: &[&str]) {
+        let mut noxctl = command(program("noxctl"));
+        match self.by {
+            By::Socket => noxctl.arg("--socket").arg(&self.daemon.socket),
+            By::Rest => noxctl.arg("--base-url").arg(format!("http://{}", self.daemon.http())),
+        };
+        let output = noxctl.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// `noxctl download` as a whole process.
-    pub(crate) fn download(&self, daemon: &TestDaemon, nonce: u64) -> Duration {
+    pub(crate) fn download(&self, nonce: u64) -> Duration {
         let into = self.fresh(nonce);
         let started = Instant::now();
-        run(daemon.noxctl(&["download", "bench", "--src", "kept", "--extract", shown(&into)]));
+        self.noxctl(&["download", "bench", "--src", "kept", "--extract", shown(&into)]);
         let took = started.elapsed();
         fs::remove_dir_all(into).unwrap();
         took
     }
 
     /// What is left of it in the sandbox.
-    pub(crate) fn remove(self, daemon: &TestDaemon) {
+    pub(crate) fn remove(self) {
         let params = json!({"sessionId": "bench", "path": "kept", "recursive": true});
-        daemon.call("file.remove", params).unwrap();
+        self.daemon.call("file.remove", params).unwrap();
     }
 }
 
@@ -133,16 +156,11 @@ fn shown(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn command(program: &str) -> Command {
+fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_clear().envs(ENVIRONMENT);
     if let Some(path) = WHERE_PROGRAMS_ARE.get() {
         command.env("PATH", path);
     }
     command
-}
-
-fn run(mut command: Command) {
-    let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,7 +1,7 @@
 //! Archives that end too early, or are damaged: a clear answer, and nothing of them.
 
-use noxrunner_tests::TestDaemon;
 use noxrunner_tests::archive::{Door, built};
+use noxrunner_tests::{ON_TCP, TestDaemon};
 
 use super::{listing, nothing_staged, with_sandbox};
 
@@ -23,14 +23,14 @@ fn refused(daemon: &TestDaemon, door: Door, archive: &[u8], what: &str) -> Strin
 
 #[test]
 fn cut_at_every_block_nothing_is_left() {
-    let (daemon, workspace) = with_sandbox(TestDaemon::start());
+    let (daemon, workspace) = with_sandbox(TestDaemon::start_with(&ON_TCP));
     std::fs::write(workspace.join("before"), "kept").unwrap();
     let archive = built("w", CODE);
     // Python pads to 10,240 bytes; what comes after the first block of zeros is only padding.
     let zeros = [0; 512];
     let end = archive.chunks(512).position(|block| block == zeros).unwrap();
     for blocks in 0..=end {
-        for door in Door::BOTH {
+        for door in Door::ALL {
             let what = format!("{door:?}, cut after {blocks} blocks");
             let message = refused(&daemon, door, &archive[..blocks * 512], &what);
             assert!(message.contains("cut off"), "{what}: {message}");
@@ -49,7 +49,7 @@ fn cut_at_every_block_nothing_is_left() {
 
 #[test]
 fn gzip_that_is_cut_or_damaged_leaves_nothing() {
-    let (daemon, workspace) = with_sandbox(TestDaemon::start());
+    let (daemon, workspace) = with_sandbox(TestDaemon::start_with(&ON_TCP));
     let archive = built("w:gz", CODE);
     for cut in (1..archive.len()).step_by(7).chain([archive.len() - 1]) {
         refused(&daemon, Door::Rpc, &archive[..cut], &format!("cut after {cut} bytes"));
@@ -58,7 +58,7 @@ fn gzip_that_is_cut_or_damaged_leaves_nothing() {
     for at in [archive.len() - 8, archive.len() - 1, archive.len() / 2] {
         let mut damaged = archive.clone();
         damaged[at] ^= 0x55;
-        for door in Door::BOTH {
+        for door in Door::ALL {
             refused(&daemon, door, &damaged, &format!("byte {at} is wrong"));
         }
     }
@@ -69,7 +69,7 @@ fn gzip_that_is_cut_or_damaged_leaves_nothing() {
 
 #[test]
 fn what_is_no_archive_is_told_so() {
-    let (daemon, workspace) = with_sandbox(TestDaemon::start());
+    let (daemon, workspace) = with_sandbox(TestDaemon::start_with(&ON_TCP));
     let mut checksum = built("w", CODE);
     checksum[0] ^= 1;
     let mut second = built("w", CODE);
@@ -81,11 +81,11 @@ fn what_is_no_archive_is_told_so() {
         ("a wrong checksum later on", second),
         ("gzip of nothing", Vec::from(*b"\x1f\x8b")),
     ] {
-        for door in Door::BOTH {
+        for door in Door::ALL {
             refused(&daemon, door, &archive, what);
         }
     }
-    for door in Door::BOTH {
+    for door in Door::ALL {
         let message = refused(&daemon, door, b"", "nothing");
         assert!(message.contains("empty"), "{message}");
     }

@@ -2,17 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use noxrunner_tests::archive::{Door, built};
-use noxrunner_tests::{TestDaemon, Tier, in_both_tiers};
+use noxrunner_tests::meanwhile::Meanwhile;
+use noxrunner_tests::{ON_TCP, TestDaemon, Tier, in_both_tiers};
 use serde_json::json;
 
 use super::{listing, nothing_staged, with_sandbox};
 
-in_both_tiers!(
+in_both_tiers!(with ON_TCP;
     members_that_name_places_outside_are_put_inside_by_their_last_name,
     links_that_lead_out_are_left_out_and_nothing_is_written_through_any,
     devices_pipes_and_set_id_bits_are_dropped_and_counted,
@@ -28,7 +26,7 @@ fn members_that_name_places_outside_are_put_inside_by_their_last_name(daemon: Te
          add('/absolute', b'3')\nadd('a/../../b', b'4')\nadd('/etc/sub/', type=DIR)\n\
          add('./fine/./x', b'5')\nadd('..', b'6')\nadd('/', type=DIR)\nadd('../manifest.json', b'7')",
     );
-    for door in Door::BOTH {
+    for door in Door::ALL {
         let dest = format!("{door:?}");
         let result = door.upload(&daemon, "s", &dest, &archive).unwrap();
         assert_eq!((&result["rerooted"], &result["redirected"]), (&json!(6), &json!(false)));
@@ -77,7 +75,7 @@ fn links_that_lead_out_are_left_out_and_nothing_is_written_through_any(daemon: T
     // In a mount tree, what begins with /tmp stays in the sandbox's own.
     let own_tmp = daemon.tier == Tier::Full && outside.starts_with("/tmp");
     let leave = if own_tmp { 6 } else { 7 };
-    for door in Door::BOTH {
+    for door in Door::ALL {
         let dest = format!("{door:?}");
         let result = door.upload(&daemon, "s", &dest, &archive).unwrap();
         assert_eq!(
@@ -118,7 +116,7 @@ fn devices_pipes_and_set_id_bits_are_dropped_and_counted(daemon: TestDaemon) {
          add('pipe', type=FIFO)\nadd('suid', b'#!', mode=0o6755)\nadd('sticky', type=DIR, mode=0o1777)\n\
          add('fine', b'x', uid=0, gid=0, uname='root')",
     );
-    for door in Door::BOTH {
+    for door in Door::ALL {
         let dest = format!("{door:?}");
         let result = door.upload(&daemon, "s", &dest, &archive).unwrap();
         assert_eq!((&result["skipped"], &result["setIdCleared"]), (&json!(3), &json!(2)));
@@ -137,49 +135,23 @@ mod heavy {
 
     #[test]
     fn two_hundred_thousand_members_keep_nobody_waiting() {
-        let (daemon, workspace) = with_sandbox(TestDaemon::start());
+        let (daemon, workspace) = with_sandbox(TestDaemon::start_with(&ON_TCP));
         let archive = built(
             "w:gz",
             "i = tarfile.TarInfo('x')\nfor n in range(200000):\n    i.name = 'd%d/%d' % (n % 100, n)\n    t.addfile(i)",
         );
         assert!(archive.len() < 4 << 20, "{}", archive.len());
-        let slowest = beside_health(&daemon, || {
-            let result = Door::Http.upload(&daemon, "s", "many", &archive).unwrap();
-            assert_eq!(result["written"], 200_000);
-        });
-        assert!(slowest < Duration::from_secs(1), "health took {slowest:?}");
+        let other = Meanwhile::of(&daemon);
+        let result = Door::Http.upload(&daemon, "s", "many", &archive).unwrap();
+        other.noticed_nothing();
+        assert_eq!(result["written"], 200_000);
         let count = daemon.sh("s", "find many -type f | wc -l");
         assert_eq!(count.stdout, "200000\n");
-        let slowest = beside_health(&daemon, || {
-            let params = json!({"sessionId": "s", "path": "many", "recursive": true});
-            daemon.call("file.remove", params).unwrap();
-        });
-        assert!(slowest < Duration::from_secs(1), "health took {slowest:?}");
+        let other = Meanwhile::of(&daemon);
+        let params = json!({"sessionId": "s", "path": "many", "recursive": true});
+        daemon.call("file.remove", params).unwrap();
+        other.noticed_nothing();
         assert_eq!(listing(&workspace), [""; 0]);
         nothing_staged(&workspace);
     }
-}
-
-/// Does something, and says how long the slowest `health` of another client took meanwhile.
-pub(crate) fn beside_health(daemon: &TestDaemon, work: impl FnOnce()) -> Duration {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let watching = scope.spawn(|| {
-            let mut wire = daemon.wire();
-            let mut slowest = Duration::ZERO;
-            let mut asked = 0;
-            while !done.load(Ordering::SeqCst) {
-                let started = Instant::now();
-                asked += 1;
-                wire.call(asked, "health", json!({}));
-                slowest = slowest.max(started.elapsed());
-                thread::sleep(Duration::from_millis(5));
-            }
-            assert!(asked > 1, "nothing was asked meanwhile");
-            slowest
-        });
-        work();
-        done.store(true, Ordering::SeqCst);
-        watching.join().unwrap()
-    })
 }

@@ -1,7 +1,14 @@
 //! Requests that make no sense, and what they are told.
 
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use noxrunner_tests::archive::{built, curl, http_download};
-use noxrunner_tests::{TestDaemon, run, text};
+use noxrunner_tests::doors::http_answer;
+use noxrunner_tests::{ON_TCP, TestDaemon, run, text};
 use serde_json::Value;
 
 use super::{listing, with_sandbox};
@@ -75,4 +82,56 @@ fn a_session_of_any_name_is_reached() {
     let head = text(&run(head.args(["-D", "-", "-o", "/dev/null"])).stdout).to_lowercase();
     assert!(head.contains("x-noxrunner-redirected: true"), "{head}");
     assert!(head.contains("content-type: application/x-tar"), "{head}");
+}
+
+#[test]
+fn who_sends_all_before_reading_hears_why() {
+    let (daemon, workspace) = with_sandbox(TestDaemon::start_with(&ON_TCP));
+    let body = vec![b'x'; 8 << 20];
+    let tar = "content-type: application/x-tar";
+    for (path, header, status) in [
+        ("/v1/sandboxes/s/files/upload", "content-type: text/plain", 415),
+        ("/v1/sandboxes/s/files/upload?dst=x", tar, 400),
+        ("/v1/sandboxes/s/files/upload?dest=a%00b", tar, 400),
+        ("/v1/sandboxes/s/files/nowhere", tar, 404),
+        ("/v1/sandboxes/none/files/upload", tar, 404),
+        ("/v1/sandboxes/s/files/upload", tar, 400),
+        ("/v1/sandboxes/s", tar, 405),
+        ("/v1/sandboxes/s/exec", tar, 415),
+        ("/v1/sandboxes/s/exec", "content-type: application/json", 413),
+        ("/v1/sandboxes/s/files/upload", "origin: http://example.org", 403),
+        ("/nowhere", tar, 404),
+        ("/", tar, 415),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\n{header}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let request = [head.as_bytes(), &body].concat();
+        let socket = UnixStream::connect(&daemon.socket).unwrap();
+        hears(&socket, &request, status, &format!("socket: {path} {header}"));
+        let tcp = TcpStream::connect(daemon.http()).unwrap();
+        hears(&tcp, &request, status, &format!("TCP: {path} {header}"));
+    }
+    assert_eq!(listing(&workspace), [""; 0]);
+}
+
+/// Sends all of a request, whatever is answered meanwhile.
+#[track_caller]
+fn hears<S: Sync>(stream: &S, request: &[u8], status: u16, what: &str)
+where
+    for<'a> &'a S: Read + Write,
+{
+    thread::scope(|scope| {
+        // Taken when it comes: a reset may discard what is unread (RFC 9112, section 9.6).
+        let answer = scope.spawn(move || http_answer(&mut BufReader::new(stream)));
+        let began = Instant::now();
+        let mut to = stream;
+        let sent = to.write_all(request);
+        // The daemon reads on for a second behind its answer, which was sent after the beginning.
+        let is_late = began.elapsed() >= Duration::from_secs(1);
+        assert!(sent.is_ok() || is_late, "{what}: {sent:?}");
+        let (got, answer) = answer.join().unwrap();
+        assert_eq!(got, status, "{what}: {}", String::from_utf8_lossy(&answer));
+    })
 }

@@ -13,6 +13,9 @@ use noxrunner_tests::{SOON, TestDaemon, eventually};
 
 use super::{listing, nothing_staged, with_sandbox};
 
+/// Far less than a client may be silent for, which is 30 s.
+const AT_ONCE: Duration = Duration::from_secs(8);
+
 /// An upload of which only some has been sent.
 struct HalfSent {
     stream: UnixStream,
@@ -83,7 +86,7 @@ fn an_upload_that_is_under_way_does_not_keep_a_sandbox() {
     let started = Instant::now();
     daemon.delete("s");
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(1), "the delete took {took:?}");
+    assert!(took < AT_ONCE, "the delete took {took:?}");
     let status = half.status();
     assert!(status.contains("404"), "{status}");
     assert_eq!(daemon.directories(), [""; 0]);
@@ -102,7 +105,7 @@ fn a_download_that_nobody_reads_does_not_keep_a_sandbox() {
     let started = Instant::now();
     daemon.delete("s");
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(1), "the delete took {took:?}");
+    assert!(took < AT_ONCE, "the delete took {took:?}");
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
     assert!(rest.len() < 30_000_000 && !rest.ends_with(b"0\r\n\r\n"), "it looks whole");
@@ -116,7 +119,7 @@ fn a_daemon_that_is_told_to_end_drops_what_is_under_way() {
     let started = Instant::now();
     assert!(daemon.end_by(Signal::SIGTERM).success());
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(3), "it took {took:?}");
+    assert!(took < AT_ONCE, "it took {took:?}");
     assert!(!half.status().contains("200"));
     nothing_staged(&workspace);
     assert_eq!(listing(&workspace), [""; 0]);

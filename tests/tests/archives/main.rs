@@ -5,6 +5,7 @@
 //! | `whole` | a tree with everything in it survives |
 //! | `hostile` | archives that mean harm |
 //! | `cut` | archives that end too early, or are damaged |
+//! | `broken_off` | requests that end too early |
 //! | `bounds` | how much one may bring |
 //! | `merge` | into a tree that has files |
 //! | `leaving` | clients that hang up, sandboxes and daemons that end midway |
@@ -14,6 +15,7 @@
 
 mod big;
 mod bounds;
+mod broken_off;
 mod cut;
 mod hostile;
 mod http;

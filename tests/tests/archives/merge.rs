@@ -100,4 +100,6 @@ fn directories_that_forbid_it_come_in_and_are_joined() {
         assert_eq!(daemon.sh("s", "cat ro/f").stdout, data);
     }
     nothing_staged(&workspace);
+    // Who is not root could not remove it otherwise.
+    daemon.delete("s");
 }

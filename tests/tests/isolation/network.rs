@@ -61,7 +61,7 @@ fn loopback_is_up_and_the_only_interface() {
     let own = "l = socket.create_server(('127.0.0.1', 8080)); socket.create_connection(('127.0.0.1', 8080)).send(b'x'); assert l.accept()[0].recv(1) == b'x'";
     assert_eq!(inside(&daemon, "s", own), "ok");
     assert_eq!(inside(&daemon, "s", &own.replace("127.0.0.1", "localhost")), "ok");
-    let six = "l = socket.create_server(('::1', 8081), family=10); socket.create_connection(('::1', 8081))";
+    let six = "l = socket.create_server(('::1', 0), family=10); socket.create_connection(l.getsockname()[:2])";
     assert_eq!(inside(&daemon, "s", six), outside(six));
     assert_eq!(
         inside(&daemon, "s", "print([name for _, name in socket.if_nameindex()])"),
@@ -108,8 +108,11 @@ fn the_hosts_network_is_there_for_who_is_given_it() {
         listen_abstract(&format!("noxtest-host-{}", std::process::id()));
     assert_eq!(outside(&abstract_socket), "ok");
     assert_eq!(inside(&daemon, "h", &abstract_socket), "EPERM");
-    let own = "socket.socket(1, 1).bind('\\0noxtest-own'); l = socket.socket(1, 1); l.bind('\\0noxtest-own2'); l.listen(); socket.socket(1, 1).connect('\\0noxtest-own2')";
-    assert_eq!(inside(&daemon, "h", own), "ok");
+    let name = format!("'\\0noxtest-own-{}", std::process::id());
+    let own = format!(
+        "socket.socket(1, 1).bind({name}'); l = socket.socket(1, 1); l.bind({name}-2'); l.listen(); socket.socket(1, 1).connect({name}-2')"
+    );
+    assert_eq!(inside(&daemon, "h", &own), "ok");
     assert_eq!(inside(&daemon, "h", &connect(&daemon.socket)), "ENOENT");
     for file in ["/etc/resolv.conf", "/etc/hosts"] {
         let host = std::fs::read_to_string(file).unwrap_or_default();

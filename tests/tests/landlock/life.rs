@@ -15,7 +15,7 @@ fn a_hang_up_a_deadline_and_a_delete_kill_everything() {
     let daemon = landlock();
     for id in ["hang-up", "deadline", "delete"] {
         daemon.create(id);
-        let seconds = if id == "deadline" { 3.0 } else { 3600.0 };
+        let seconds = if id == "deadline" { 6.0 } else { 3600.0 };
         let pending = Pending::exec(&daemon, &timed(id, FAMILY, seconds));
         let family = wait_for_noted(&daemon.workspace(id), 3);
         match id {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use noxrunner_protocol::types::Cause;
 use noxrunner_tests::life::timed;
+use noxrunner_tests::{SOON, eventually};
 use serde_json::{Value, json};
 
 use super::arm::{Arm, Limited};
@@ -37,27 +38,24 @@ fn throttled(daemon: &Limited) -> u64 {
 
 pub(crate) fn a_quota_holds(arm: Arm) {
     let daemon = arm.sandbox("", json!({"cpuLimit": "500m"}));
-    daemon.sh("s", "true");
+    let result = daemon.exec_params(timed("s", SPIN, 1.0));
+    is(&result, Cause::Timeout, 124, "timeoutSeconds");
     let (before, at_first) = (burned(&daemon), throttled(&daemon));
     let started = Instant::now();
-    let (result, used, wall) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| daemon.exec_params(timed("s", SPIN, 3.0)));
-        std::thread::sleep(Duration::from_millis(2500));
-        let (used, wall) = (burned(&daemon) - before, started.elapsed());
-        (running.join().unwrap(), used, wall)
-    });
-    is(&result, Cause::Timeout, 124, "timeoutSeconds");
+    let spinning = noxrunner_tests::life::Pending::exec(&daemon, &timed("s", SPIN, 60.0));
+    std::thread::sleep(Duration::from_millis(2500));
+    let (used, wall) = (burned(&daemon) - before, started.elapsed());
     let share = used.as_secs_f64() / wall.as_secs_f64();
     println!("two that spin used {share:.2} processors, throttled {}", throttled(&daemon));
     assert!(share < 0.75, "{share}");
     assert!(share > 0.05, "they did not spin: {share}");
-    assert!(throttled(&daemon) > at_first + 3, "nobody was throttled");
+    // Where the machine is busy with others it takes them a while to use up what they may.
+    eventually("somebody is throttled", SOON, || throttled(&daemon) > at_first + 3);
     // A neighbour of it does not wait, nor does its delete.
-    let spinning = noxrunner_tests::life::Pending::exec(&daemon, &timed("s", SPIN, 60.0));
     beside(&daemon, || std::thread::sleep(Duration::from_secs(1)));
     let started = Instant::now();
     daemon.delete("s");
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     is(&spinning.result_within(Duration::from_secs(5)), Cause::Signaled, 137, "deleted");
     daemon.leaves_nothing();
 }

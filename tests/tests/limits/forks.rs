@@ -2,7 +2,6 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use nix::unistd::geteuid;
 use noxrunner_protocol::types::Cause;
@@ -87,19 +86,20 @@ pub(crate) fn without_a_namespace(arm: Arm) {
     let overshoot = "what is forked within a tenth of a second";
     let status = json!({"value": "64", "enforcedBy": "watch", "overshoot": overshoot});
     assert_eq!(made["limits"]["pids"], status);
+    // A byte for each that was forked: it may be stopped at any moment, and what is written over may be empty.
     let slowly = r#"exec python3 -c '
 import os, time
 for forked in range(2000):
     if os.fork() == 0:
         time.sleep(100)
-    open("forked", "w").write(str(forked + 1))
-    time.sleep(0.002)
+    open("forked", "a").write("+")
+    time.sleep(0.01)
 print("all of them")
 '"#;
     explode_then(&daemon, slowly, || {
-        let forked = fs::read_to_string(daemon.workspace("s").join("forked")).unwrap();
+        let forked = fs::metadata(daemon.workspace("s").join("forked")).unwrap().len();
         println!("with a limit of 64 there were {forked}");
-        assert!((62..500).contains(&forked.parse::<u32>().unwrap()), "{forked}");
+        assert!((60..500).contains(&forked), "{forked}");
     });
 }
 
@@ -108,14 +108,20 @@ pub(crate) fn a_full_sandbox_starts_nothing_more(arm: Arm) {
     let daemon = arm.sandbox("", json!({"pidsLimit": 8}));
     // With init that makes eight, and nobody has been refused anything.
     let fill = "for i in 1 2 3 4 5 6; do sleep 100 & done; exec sleep 100";
-    let pending = Pending::exec(&daemon, &timed("s", fill, 60.0));
-    eventually("it is full", SOON, || daemon.group_file("pids.current") == "8");
-    let result = daemon.sh("s", "echo no");
-    is(&result, Cause::Limit, 126, "pidsLimit");
-    assert_eq!(result.stdout, "");
-    assert!(result.stderr.starts_with("Cannot execute sh: "), "{}", result.stderr);
-    // Who was refused one too many ends everything, as any fork bomb.
-    is(&pending.result_within(Duration::from_secs(5)), Cause::Limit, 137, "pidsLimit");
-    assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
+    let told = (0..5).any(|_| {
+        let pending = Pending::exec(&daemon, &timed("s", fill, 60.0));
+        eventually("it is full", SOON, || daemon.group_file("pids.current") == "8");
+        let result = daemon.sh("s", "echo no");
+        assert_eq!((result.cause, result.stdout.as_str()), (Cause::Limit, ""), "{result:?}");
+        // Who was refused one too many ends everything, as any fork bomb.
+        is(&pending.result_within(SOON), Cause::Limit, 137, "pidsLimit");
+        assert_eq!(daemon.sh("s", "echo on").stdout, "on\n");
+        // That may come before init has said why, and then the command ends as the others.
+        let told = result.exit_code == 126;
+        is(&result, Cause::Limit, if told { 126 } else { 137 }, "pidsLimit");
+        assert!(!told || result.stderr.starts_with("Cannot execute sh: "), "{}", result.stderr);
+        told
+    });
+    assert!(told, "no command was told why it did not start");
     daemon.leaves_nothing();
 }

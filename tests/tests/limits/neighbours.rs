@@ -11,10 +11,10 @@ use serde_json::json;
 use super::arm::Limited;
 
 /// How long a neighbour's command may take, on a machine whose processors are all busy.
-const PROMPTLY: Duration = Duration::from_secs(5);
+const PROMPTLY: Duration = Duration::from_secs(15);
 
 /// How long `health` may.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Does something, while another client asks for the daemon's health and runs commands in a sandbox of
 /// its own, without waiting for long.

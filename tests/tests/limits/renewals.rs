@@ -130,7 +130,7 @@ pub(crate) fn limits_outlive_the_daemon(arm: Arm) {
     }
     // They are in force for what runs next.
     let result =
-        daemon.sh("s", "exec python3 -c 'import time; x = b\"x\" * (100 << 20); time.sleep(3)'");
+        daemon.sh("s", "exec python3 -c 'import time; x = b\"x\" * (100 << 20); time.sleep(20)'");
     is(&result, Cause::Oom, 137, "memoryLimit");
     let result = daemon.sh("s", "exec head -c 40000000 /dev/zero > big");
     is(&result, Cause::Limit, 137, "ephemeralStorageLimit");

@@ -1,17 +1,18 @@
 //! What can be typed. Values are checked here, so that a wrong one is a usage
 //! error before anything is asked of a daemon.
 
+mod create;
 mod files;
 
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use noxrunner_client::v1::BaseUrl;
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::ids::{TimeoutSeconds, TtlSeconds};
-use noxrunner_protocol::quantity::Quantity;
-use noxrunner_protocol::types;
 
+pub(crate) use create::{CreateArgs, Lease};
 pub(crate) use files::{CpArgs, Direction, DownloadArgs, UploadArgs};
 
 use crate::error::CliError;
@@ -32,6 +33,20 @@ pub(crate) struct Global {
     /// The daemon's socket [default: $NOXRUNNER_SOCKET, else this user's own]
     #[arg(long, value_name = "PATH", global = true)]
     pub(crate) socket: Option<PathBuf>,
+    /// A NoxRunner v1 backend, over HTTP or HTTPS, in place of this machine's daemon [also:
+    /// $NOXRUNNER_BASE_URL]
+    #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["socket", "local_test"])]
+    pub(crate) base_url: Option<BaseUrl>,
+    /// The file with the token that the backend wants [also: $NOXRUNNER_TOKEN_FILE]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with_all = ["socket", "local_test"])]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How long a backend may be silent; after a command, never less than its time and 30 seconds
+    /// [default: 60]
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = timeout)]
+    pub(crate) timeout: Option<TimeoutSeconds>,
+    /// Of the tool before this one, which with it showed where in it an error arose
+    #[arg(long, hide = true, global = true)]
+    pub(crate) verbose: bool,
     /// Start a daemon for local tests if none answers
     #[arg(long, global = true)]
     pub(crate) local_test: bool,
@@ -54,6 +69,8 @@ pub(crate) enum Verb {
     Create(CreateArgs),
     /// Run a command in a sandbox, which is made if it does not exist
     Exec(ExecArgs),
+    /// Run the lines of standard input in a sandbox, one after the other
+    Shell(ShellArgs),
     /// Copy files into a sandbox, by their last names, or all that a directory holds
     Upload(UploadArgs),
     /// Copy a directory or a file out of a sandbox
@@ -75,6 +92,8 @@ pub(crate) enum Verb {
     /// Start, stop or describe the daemon
     #[command(subcommand)]
     Daemon(DaemonVerb),
+    /// Print the OpenRPC document: every method, its params and its result
+    Openrpc,
     /// Print the completions of a shell
     Completions(CompletionsArgs),
 }
@@ -83,45 +102,6 @@ pub(crate) enum Verb {
 pub(crate) struct SandboxArgs {
     /// The sandbox's name
     pub(crate) session_id: SessionId,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CreateArgs {
-    /// The name the sandbox is to have
-    pub(crate) session_id: SessionId,
-    /// How long it lives unless it is touched
-    #[arg(long, value_name = "SECONDS", default_value = "900", value_parser = ttl)]
-    pub(crate) ttl: TtlSeconds,
-    /// A container image; recorded only, local sandboxes use this machine's tools
-    #[arg(long)]
-    pub(crate) image: Option<String>,
-    /// Most processor time, in cores, as in 500m or 2
-    #[arg(long, value_name = "CORES")]
-    pub(crate) cpu: Option<Quantity>,
-    /// Most memory, as in 512Mi
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) mem: Option<Quantity>,
-    /// Most storage, as in 1Gi
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) storage: Option<Quantity>,
-    /// Most processes at once
-    #[arg(long, value_name = "COUNT")]
-    pub(crate) pids: Option<u32>,
-    /// The network it gets [default: the daemon's]
-    #[arg(long)]
-    pub(crate) network: Option<Network>,
-    /// A variable of every command in it (repeatable)
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    pub(crate) env: Vec<(String, String)>,
-    /// With `connection`, stay and delete the sandbox when noxctl ends
-    #[arg(long, default_value = "none")]
-    pub(crate) lease: Lease,
-    /// Wait until a command runs in it
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// How long to wait
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = timeout)]
-    pub(crate) wait_timeout: TimeoutSeconds,
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +143,18 @@ impl ExecArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    /// The sandbox's name
+    pub(crate) session_id: SessionId,
+    /// Directory to run in
+    #[arg(long, value_name = "PATH", default_value = "/workspace")]
+    pub(crate) workdir: String,
+    /// How long each line may run
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = timeout)]
+    pub(crate) timeout_seconds: TimeoutSeconds,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PolicyArgs {
     #[command(subcommand)]
     pub(crate) verb: Option<PolicyVerb>,
@@ -198,40 +190,6 @@ pub(crate) enum DaemonVerb {
 pub(crate) struct CompletionsArgs {
     /// The shell
     shell: clap_complete::Shell,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Network {
-    /// Only its own loopback
-    None,
-    /// The machine's
-    Host,
-}
-
-impl From<Network> for types::Network {
-    fn from(network: Network) -> Self {
-        match network {
-            Network::None => Self::None,
-            Network::Host => Self::Host,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Lease {
-    /// It lives until it expires or is deleted
-    None,
-    /// It ends with noxctl
-    Connection,
-}
-
-impl From<Lease> for types::Lease {
-    fn from(lease: Lease) -> Self {
-        match lease {
-            Lease::None => Self::None,
-            Lease::Connection => Self::Connection,
-        }
-    }
 }
 
 /// Prints what makes a shell complete these verbs and flags.

@@ -65,6 +65,7 @@ fn status(context: &Context<'_>) -> Result<u8, CliError> {
             ("process", info.pid.to_string()),
             ("user", info.uid.to_string()),
             ("socket", info.socket.clone()),
+            ("HTTP", info.http.clone().unwrap_or_else(|| "only on the socket".to_owned())),
             ("sandboxes in", info.base_dir.clone()),
             ("started", info.started_at.clone()),
             ("up", format!("{} s", info.uptime_seconds)),

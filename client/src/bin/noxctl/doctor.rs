@@ -3,6 +3,7 @@
 use noxrunner_protocol::method::HealthCheck;
 use noxrunner_protocol::types::{Health, NoParams};
 
+use crate::backend;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::render::list;
@@ -10,6 +11,9 @@ use crate::start::VERSION;
 
 /// `health`: one line, for scripts.
 pub(crate) fn health(context: &Context<'_>) -> Result<u8, CliError> {
+    if let Some(backend) = &context.backend {
+        return backend::health(context.out, backend);
+    }
     let health = context.connect()?.call::<HealthCheck>(&NoParams {})?;
     context.out.result(&health, || match is_well(&health) {
         true => context.out.success("Manager is healthy"),

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use noxrunner_client::v1::{PlainToken, RemoteError, TokenError};
 use noxrunner_client::{CallError, ConnectError, TransferError};
 use noxrunner_protocol::socket::SYSTEM_SOCKET;
 use noxrunner_protocol::{ErrorKind, RpcError, limits};
@@ -15,8 +16,14 @@ use crate::spawn::SpawnError;
 pub(crate) enum CliError {
     #[error("{}", .0.to_string().trim_end())]
     Usage(clap::Error),
-    #[error("NOXRUNNER_BASE_URL is set, but this version does not speak to remote backends yet")]
-    RemoteBackend,
+    #[error(transparent)]
+    PlainToken(#[from] PlainToken),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("{url}: the NoxRunner v1 API has no `{what}`")]
+    NotOverHttp { what: String, url: String },
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("no daemon answers on {}, nor on {SYSTEM_SOCKET}", .own.display())]
@@ -51,9 +58,12 @@ impl CliError {
     /// 2 for what the caller should have said differently, 130 after an interrupt, otherwise 1.
     pub(crate) const fn status(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::RemoteBackend => 2,
+            Self::Usage(_) | Self::PlainToken(_) => 2,
             Self::File(error) => error.status(),
             Self::Connect(_)
+            | Self::Token(_)
+            | Self::NotOverHttp { .. }
+            | Self::Remote(_)
             | Self::NoDaemon { .. }
             | Self::Call(_)
             | Self::Transfer(_)
@@ -76,9 +86,11 @@ impl CliError {
             Self::Transfer(error) => return error.hint(),
             Self::File(error) => return error.hint().map(str::to_owned),
             Self::Spawn(error) => error.hint(),
-            Self::RemoteBackend => "unset NOXRUNNER_BASE_URL, or say that you mean this machine: \
-                with --local-test, --socket or NOXRUNNER_SOCKET"
+            Self::Token(error) => error.hint(),
+            Self::NotOverHttp { .. } => "a daemon of this machine has it, over its socket: leave \
+                out --base-url, or unset NOXRUNNER_BASE_URL"
                 .to_owned(),
+            Self::Remote(error) => return error.problem.hint(),
             Self::StillRunning { pid, .. } => {
                 format!("see its log for what it waits for, or end it with `kill -9 {pid}`")
             }
@@ -91,16 +103,20 @@ impl CliError {
             Self::NotBase64(_) => {
                 "compare `noxrunnerd --version` with `noxctl --version`".to_owned()
             }
-            Self::Usage(_) => return None,
+            Self::Usage(_) | Self::PlainToken(_) => return None,
         })
     }
 
     /// The error as the wire would carry it, for `--json`.
     pub(crate) fn to_rpc(&self) -> RpcError {
         let kind = match self {
-            Self::Usage(_) | Self::RemoteBackend | Self::Stdin(_) | Self::Stdout(_) => {
-                ErrorKind::InvalidArgument
-            }
+            Self::Usage(_)
+            | Self::PlainToken(_)
+            | Self::Token(_)
+            | Self::Stdin(_)
+            | Self::Stdout(_) => ErrorKind::InvalidArgument,
+            Self::NotOverHttp { .. } => ErrorKind::Unsupported,
+            Self::Remote(error) => error.problem.kind(),
             Self::Connect(error) => error.kind(),
             Self::Call(error) => error.kind(),
             Self::Transfer(error) => error.kind(),

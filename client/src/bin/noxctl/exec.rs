@@ -5,49 +5,98 @@ use std::io::{self, Read};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use noxrunner_protocol::limits;
+use noxrunner_protocol::http::{ExecBody, Executed};
 use noxrunner_protocol::method::SandboxExec;
-use noxrunner_protocol::types::{Encoding, ExecParams, ExecResult};
+use noxrunner_protocol::types::{Encoding, ExecParams};
+use noxrunner_protocol::{SessionId, limits};
 
+use crate::backend;
 use crate::cli::ExecArgs;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::interrupt;
-use crate::render::Out;
 
 /// `exec`.
 pub(crate) fn exec(context: &Context<'_>, mut args: ExecArgs) -> Result<u8, CliError> {
     // The daemon kills the command when its connection closes.
     interrupt::exit_at_once();
     let (session_id, command) = args.take_command()?;
-    let mut params = ExecParams::new(session_id, command);
-    // Before the connection is opened: a daemon does not wait long for a request.
-    if args.stdin {
-        let (text, encoding) = encode(read_input(io::stdin().lock())?);
-        params.stdin = Some(text);
-        params.stdin_encoding = encoding;
+    let body = ExecBody {
+        cmd: command,
+        workdir: Some(args.workdir),
+        env: (!args.env.is_empty()).then(|| args.env.into_iter().collect()),
+        timeout_seconds: Some(args.timeout_seconds),
+    };
+    if !args.stdin {
+        return finish(context, run(context, &session_id, body)?, args.ignore_exit_code);
     }
-    params.workdir = args.workdir;
-    params.env = args.env.into_iter().collect();
-    params.timeout_seconds = args.timeout_seconds;
+    context.not_of_a_backend("exec -i")?;
+    let mut params = params(session_id, body);
+    // Before the connection is opened: a daemon does not wait long for a request.
+    let (text, encoding) = encode(read_input(io::stdin().lock())?);
+    params.stdin = Some(text);
+    params.stdin_encoding = encoding;
+    let ran = context.connect()?.call::<SandboxExec>(&params)?;
+    finish(context, ran.into(), args.ignore_exit_code)
+}
+
+/// Runs a command without input in a sandbox, which is made if it does not exist.
+pub(crate) fn run(
+    context: &Context<'_>,
+    session_id: &SessionId,
+    body: ExecBody,
+) -> Result<Executed, CliError> {
+    match &context.backend {
+        Some(backend) => backend::exec(backend, session_id, &body),
+        None => {
+            let params = params(session_id.clone(), body);
+            Ok(context.connect()?.call::<SandboxExec>(&params)?.into())
+        }
+    }
+}
+
+fn params(session_id: SessionId, body: ExecBody) -> ExecParams {
+    let mut params = ExecParams::new(session_id, body.cmd);
+    params.workdir = body.workdir.unwrap_or(params.workdir);
+    params.env = body.env.unwrap_or_default();
+    params.timeout_seconds = body.timeout_seconds.unwrap_or_default();
     params.create = true;
     params.encoding = Encoding::Base64;
     params.max_output_bytes = limits::MAX_OUTPUT_BYTES_BASE64;
-    let mut result = context.connect()?.call::<SandboxExec>(&params)?;
-    let stdout = decode(&result.stdout, result.encoding)?;
-    let stderr = decode(&result.stderr, result.encoding)?;
-    let status = if args.ignore_exit_code { 0 } else { status(result.exit_code) };
+    params
+}
+
+/// Passes on what a command left, and gives its status.
+pub(crate) fn finish(
+    context: &Context<'_>,
+    mut ran: Executed,
+    ignore: bool,
+) -> Result<u8, CliError> {
+    let encoding = ran.encoding.unwrap_or_default();
+    let stdout = decode(&ran.stdout, encoding)?;
+    let stderr = decode(&ran.stderr, encoding)?;
+    let status = if ignore { 0 } else { status(ran.exit_code) };
     if context.out.json {
-        as_text(&mut result, stdout, stderr);
-        context.out.result(&result, || Ok(()))?;
+        as_text(&mut ran, stdout, stderr);
+        context.out.result(&ran, || Ok(()))?;
         return Ok(status);
     }
-    pass_on(context.out, &result, &stdout, &stderr)?;
+    pass_on(context, &ran, &stdout, &stderr)?;
     Ok(status)
 }
 
-fn pass_on(out: &Out, result: &ExecResult, stdout: &[u8], stderr: &[u8]) -> Result<(), CliError> {
-    result.warnings.iter().for_each(|warning| out.warn(warning));
+/// Writes both streams byte for byte, and says what there is to say about how it ran.
+fn pass_on(
+    context: &Context<'_>,
+    ran: &Executed,
+    stdout: &[u8],
+    stderr: &[u8],
+) -> Result<(), CliError> {
+    let out = context.out;
+    match &context.backend {
+        Some(_) => backend::remarks(out, ran.warnings.as_deref()),
+        None => ran.warnings.iter().flatten().for_each(|warning| out.warn(warning)),
+    }
     match out.stdout(stdout) {
         // Who reads has read enough; the command's status is still its own.
         Err(CliError::Stdout(e)) if e.kind() == io::ErrorKind::BrokenPipe => {}
@@ -55,17 +104,18 @@ fn pass_on(out: &Out, result: &ExecResult, stdout: &[u8], stderr: &[u8]) -> Resu
     }
     out.stderr(stderr);
     for (name, truncated, kept, all) in [
-        ("output", result.stdout_truncated, stdout.len(), result.stdout_bytes),
-        ("error output", result.stderr_truncated, stderr.len(), result.stderr_bytes),
+        ("output", ran.stdout_truncated, stdout.len(), ran.stdout_bytes),
+        ("error output", ran.stderr_truncated, stderr.len(), ran.stderr_bytes),
     ] {
-        if truncated {
+        if truncated == Some(true) {
+            let all = all.map(|all| format!(" of {all}")).unwrap_or_default();
             out.warn_loss(&format!(
-                "The command's {name} is cut: these are the first {kept} of {all} bytes; \
+                "The command's {name} is cut: these are the first {kept}{all} bytes; \
                  write it to a file in the sandbox to keep all of it"
             ));
         }
     }
-    if let Some(hint) = &result.hint {
+    if let Some(hint) = &ran.hint {
         out.info(hint);
     }
     Ok(())
@@ -86,7 +136,7 @@ fn encode(bytes: Vec<u8>) -> (String, Encoding) {
     }
 }
 
-fn decode(text: &str, encoding: Encoding) -> Result<Vec<u8>, CliError> {
+pub(crate) fn decode(text: &str, encoding: Encoding) -> Result<Vec<u8>, CliError> {
     match encoding {
         Encoding::Utf8 => Ok(text.as_bytes().to_vec()),
         Encoding::Base64 => STANDARD.decode(text).map_err(CliError::NotBase64),
@@ -95,11 +145,11 @@ fn decode(text: &str, encoding: Encoding) -> Result<Vec<u8>, CliError> {
 
 /// Writes the streams as text where both are: who asks for JSON wants to read
 /// them, and `encoding` says which it is.
-fn as_text(result: &mut ExecResult, stdout: Vec<u8>, stderr: Vec<u8>) {
+fn as_text(ran: &mut Executed, stdout: Vec<u8>, stderr: Vec<u8>) {
     if let (Ok(stdout), Ok(stderr)) = (String::from_utf8(stdout), String::from_utf8(stderr)) {
-        result.stdout = stdout;
-        result.stderr = stderr;
-        result.encoding = Encoding::Utf8;
+        ran.stdout = stdout;
+        ran.stderr = stderr;
+        ran.encoding = ran.encoding.map(|_| Encoding::Utf8);
     }
 }
 
@@ -141,11 +191,11 @@ mod tests {
     #[test]
     fn json_has_text_only_where_nothing_is_lost() {
         let golden = include_str!("../../../../protocol/golden/exec_result.json");
-        let mut result: ExecResult = serde_json::from_str(golden).unwrap();
-        (result.stdout, result.encoding) = ("/w==".to_owned(), Encoding::Base64);
-        as_text(&mut result, vec![0xff], Vec::new());
-        assert_eq!((result.stdout.as_str(), result.encoding), ("/w==", Encoding::Base64));
-        as_text(&mut result, b"hi".to_vec(), Vec::new());
-        assert_eq!((result.stdout.as_str(), result.encoding), ("hi", Encoding::Utf8));
+        let mut ran: Executed = serde_json::from_str(golden).unwrap();
+        (ran.stdout, ran.encoding) = ("/w==".to_owned(), Some(Encoding::Base64));
+        as_text(&mut ran, vec![0xff], Vec::new());
+        assert_eq!((ran.stdout.as_str(), ran.encoding), ("/w==", Some(Encoding::Base64)));
+        as_text(&mut ran, b"hi".to_vec(), Vec::new());
+        assert_eq!((ran.stdout.as_str(), ran.encoding), ("hi", Some(Encoding::Utf8)));
     }
 }

@@ -5,12 +5,15 @@
 //! | `cli` | what can be typed |
 //! | `context`, `target` | which daemon is meant, and the way to it |
 //! | `start`, `spawn` | starting a daemon that is not there |
-//! | `sandbox`, `exec`, `policy`, `doctor`, `daemon` | the verbs |
+//! | `sandbox`, `exec`, `policy`, `doctor`, `daemon`, `openrpc` | the verbs |
+//! | `backend` | the verbs that a backend elsewhere has, too |
+//! | `shell` | one command a line |
 //! | `files` | the verbs that copy files in and out |
 //! | `interrupt` | what Ctrl-C does |
 //! | `progress`, `render`, `terminal` | what is written, and how it looks |
 //! | `error` | what can go wrong, and the exit status it leads to |
 
+mod backend;
 mod cli;
 mod context;
 mod daemon;
@@ -19,10 +22,12 @@ mod error;
 mod exec;
 mod files;
 mod interrupt;
+mod openrpc;
 mod policy;
 mod progress;
 mod render;
 mod sandbox;
+mod shell;
 mod spawn;
 mod start;
 mod target;
@@ -45,21 +50,23 @@ fn main() -> ExitCode {
 }
 
 fn run(global: &cli::Global, verb: Verb, out: &Out) -> Result<u8, CliError> {
-    let context = || Context::new(global, out);
+    let context = |verb| Context::new(global, verb, out);
     match verb {
-        Verb::Health => doctor::health(&context()?),
-        Verb::Doctor => doctor::doctor(&context()?),
-        Verb::Create(args) => sandbox::create(&context()?, args),
-        Verb::Touch(args) => sandbox::touch(&context()?, args),
-        Verb::Delete(args) => sandbox::delete(&context()?, args),
-        Verb::Get(args) => sandbox::get(&context()?, args),
-        Verb::List => sandbox::list(&context()?),
-        Verb::Exec(args) => exec::exec(&context()?, args),
-        Verb::Upload(args) => files::upload(&context()?, &args),
-        Verb::Download(args) => files::download(&context()?, &args),
-        Verb::Cp(args) => files::cp(&context()?, &args),
-        Verb::Policy(args) => policy::policy(&context()?, args),
+        Verb::Health => doctor::health(&context("health")?),
+        Verb::Doctor => doctor::doctor(&context("doctor")?),
+        Verb::Create(args) => sandbox::create(&context("create")?, args),
+        Verb::Touch(args) => sandbox::touch(&context("touch")?, args),
+        Verb::Delete(args) => sandbox::delete(&context("delete")?, args),
+        Verb::Get(args) => sandbox::get(&context("get")?, args),
+        Verb::List => sandbox::list(&context("list")?),
+        Verb::Exec(args) => exec::exec(&context("exec")?, args),
+        Verb::Shell(args) => shell::shell(&context("shell")?, args),
+        Verb::Upload(args) => files::upload(&context("upload")?, &args),
+        Verb::Download(args) => files::download(&context("download")?, &args),
+        Verb::Cp(args) => files::cp(&context("cp")?, &args),
+        Verb::Policy(args) => policy::policy(&context("policy")?, args),
         Verb::Daemon(verb) => daemon::daemon(&Context::here(global, out), &verb),
+        Verb::Openrpc => openrpc::openrpc(&context("openrpc")?),
         Verb::Completions(args) => cli::completions(&args, out),
     }
 }

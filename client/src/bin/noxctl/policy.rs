@@ -43,6 +43,7 @@ fn describe(policy: &PolicyInfo) -> Vec<(&'static str, String)> {
         ("max upload", bytes(policy.max_upload_bytes)),
         ("keep free", bytes(policy.keep_free_bytes)),
         ("default limits", default_limits(policy)),
+        ("max timeout", format!("{} s", policy.max_timeout_seconds.get())),
         ("max output", policy.max_output_bytes.map_or_else(|| "any".to_owned(), bytes)),
     ];
     let gaps = policy.not_enforced.iter();

@@ -44,6 +44,11 @@ impl Out {
         let _ = io::stderr().write_all(bytes);
     }
 
+    /// A name as standard error can show it.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        self.stderr.show(name)
+    }
+
     /// Prints a result: its JSON, or what `human` prints.
     pub(crate) fn result<T: Serialize>(
         &self,

@@ -10,6 +10,7 @@ use noxrunner_protocol::types::{
     Cause, CreateParams, ExecParams, NoParams, SandboxInfo, SandboxRef,
 };
 
+use crate::backend;
 use crate::cli::{CreateArgs, Lease, SandboxArgs};
 use crate::context::Context;
 use crate::error::CliError;
@@ -18,6 +19,9 @@ use crate::render::{bytes, wire_name};
 /// `create`.
 pub(crate) fn create(context: &Context<'_>, args: CreateArgs) -> Result<u8, CliError> {
     let out = context.out;
+    if let Some(backend) = &context.backend {
+        return backend::create(context, backend, args);
+    }
     let params = CreateParams {
         session_id: args.session_id,
         ttl_seconds: args.ttl,
@@ -87,6 +91,9 @@ fn wait_ready(
 
 /// `touch`.
 pub(crate) fn touch(context: &Context<'_>, args: SandboxArgs) -> Result<u8, CliError> {
+    if let Some(backend) = &context.backend {
+        return backend::touch(context.out, backend, &args.session_id);
+    }
     let touched = context.connect()?.call::<SandboxTouch>(&named(args))?;
     context.out.result(&touched, || context.out.success("TTL extended"))?;
     Ok(0)
@@ -94,6 +101,9 @@ pub(crate) fn touch(context: &Context<'_>, args: SandboxArgs) -> Result<u8, CliE
 
 /// `delete`.
 pub(crate) fn delete(context: &Context<'_>, args: SandboxArgs) -> Result<u8, CliError> {
+    if let Some(backend) = &context.backend {
+        return backend::delete(context.out, backend, &args.session_id);
+    }
     let deleted = context.connect()?.call::<SandboxDelete>(&named(args))?;
     context.out.result(&deleted, || context.out.success("Sandbox deleted"))?;
     Ok(0)

@@ -1,15 +1,29 @@
-//! Which daemon is meant.
+//! Which daemon is meant, or which backend in its place.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use noxrunner_client::v1::BaseUrl;
 use noxrunner_client::{ConnectError, Connection};
 use noxrunner_protocol::socket::{SOCKET_ENV, SYSTEM_SOCKET, default_path};
 
+use crate::cli::{self, Global};
 use crate::error::CliError;
 
-/// Environment variable that names a backend of the whole cluster, for the tools before this one.
+/// Environment variable that names a backend; the tool before this one reads it, too.
 const BASE_URL_ENV: &str = "NOXRUNNER_BASE_URL";
+
+/// Environment variable that names the file with a backend's token.
+pub(crate) const TOKEN_FILE_ENV: &str = "NOXRUNNER_TOKEN_FILE";
+
+/// Who is spoken to.
+#[derive(Debug)]
+pub(crate) enum Choice {
+    /// A daemon of this machine.
+    Here(Target),
+    /// A backend, wherever it is.
+    Backend(BaseUrl),
+}
 
 /// A socket, and whether it was only assumed.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,24 +35,45 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The daemon that a verb about sandboxes speaks to.
+    /// Who a verb about sandboxes speaks to: what a flag says, then what the environment says,
+    /// a socket before a backend, then the user's own daemon.
     ///
     /// # Errors
-    /// [`CliError::RemoteBackend`] where the environment names a remote backend and nothing
-    /// says that this machine is meant: what was meant for elsewhere must not run here.
+    /// A usage error where the flags contradict each other, or the environment names a backend
+    /// by what is no URL: what was meant for elsewhere must not run here.
     pub(crate) fn choose(
-        socket: Option<&Path>,
-        local_test: bool,
+        global: &Global,
         env: impl Fn(&str) -> Option<OsString>,
         uid: u32,
-    ) -> Result<Self, CliError> {
-        let own = Self::own(socket, &env, uid);
-        let remote = env(BASE_URL_ENV).is_some_and(|url| !url.is_empty());
-        if remote && !local_test && !is_named(socket, &env) {
-            return Err(CliError::RemoteBackend);
+    ) -> Result<Choice, CliError> {
+        let (socket, local_test) = (global.socket.as_deref(), global.local_test);
+        // Seen here again, since one may stand before the verb and one behind it.
+        if (global.base_url.is_some() || global.token_file.is_some())
+            && (socket.is_some() || local_test)
+        {
+            let both = "--base-url and --token-file are about a backend, --socket and \
+                --local-test about this machine: leave out one or the other";
+            return Err(cli::usage("", both));
         }
+        let backend = match (&global.base_url, env(BASE_URL_ENV)) {
+            (Some(base), _) => Some(base.clone()),
+            (None, Some(text)) if !text.is_empty() && !local_test && !is_named(socket, &env) => {
+                let base = text.to_str().unwrap_or_default().parse();
+                Some(base.map_err(|e| cli::usage("", format!("{BASE_URL_ENV}: {e}")))?)
+            }
+            (None, Some(_) | None) => None,
+        };
+        if let Some(base) = backend {
+            return Ok(Choice::Backend(base));
+        }
+        if global.token_file.is_some() {
+            let missing =
+                format!("--token-file is for a backend: name it with --base-url or {BASE_URL_ENV}");
+            return Err(cli::usage("", missing));
+        }
+        let own = Self::own(socket, &env, uid);
         // Who asks for a daemon to be started wants that one, not the machine's.
-        Ok(Self { or_system: own.or_system && !local_test, ..own })
+        Ok(Choice::Here(Self { or_system: own.or_system && !local_test, ..own }))
     }
 
     /// The user's own daemon, or the one that is named.
@@ -73,18 +108,21 @@ fn is_named(socket: Option<&Path>, env: impl Fn(&str) -> Option<OsString>) -> bo
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::Parser;
 
-    fn choose(
-        socket: Option<&str>,
-        local_test: bool,
-        vars: &[(&str, &str)],
-        uid: u32,
-    ) -> Option<(String, bool)> {
+    use super::*;
+    use crate::cli::Cli;
+
+    /// The socket and whether it is only assumed, or the backend.
+    fn choose(line: &str, vars: &[(&str, &str)], uid: u32) -> Result<(String, bool), String> {
         let env = |name: &str| vars.iter().find(|(k, _)| *k == name).map(|(_, v)| v.into());
-        match Target::choose(socket.map(Path::new), local_test, env, uid) {
-            Ok(t) => Some((t.socket.into_os_string().into_string().unwrap(), t.or_system)),
-            Err(CliError::RemoteBackend) => None,
+        let global = Cli::try_parse_from(line.split(' ')).unwrap().global;
+        match Target::choose(&global, env, uid) {
+            Ok(Choice::Here(t)) => {
+                Ok((t.socket.into_os_string().into_string().unwrap(), t.or_system))
+            }
+            Ok(Choice::Backend(base)) => Err(base.to_string()),
+            Err(CliError::Usage(error)) => Err(error.to_string()),
             Err(other) => panic!("{other}"),
         }
     }
@@ -93,22 +131,35 @@ mod tests {
     fn the_first_that_is_given() {
         let own = "/tmp/noxrunner-7/noxrunnerd.sock";
         let env = [(SOCKET_ENV, "/e")];
-        assert_eq!(choose(Some("/s"), false, &env, 7), Some(("/s".into(), false)));
-        assert_eq!(choose(None, false, &env, 7), Some(("/e".into(), false)));
-        assert_eq!(choose(None, true, &env, 7), Some(("/e".into(), false)));
-        assert_eq!(choose(None, false, &[], 7), Some((own.into(), true)));
-        assert_eq!(choose(None, true, &[], 7), Some((own.into(), false)));
-        assert_eq!(choose(None, false, &[], 0), Some((SYSTEM_SOCKET.into(), false)));
+        let here = |socket: &str, assumed| Ok((socket.to_owned(), assumed));
+        assert_eq!(choose("noxctl --socket /s list", &env, 7), here("/s", false));
+        assert_eq!(choose("noxctl list", &env, 7), here("/e", false));
+        assert_eq!(choose("noxctl --local-test list", &env, 7), here("/e", false));
+        assert_eq!(choose("noxctl list", &[], 7), here(own, true));
+        assert_eq!(choose("noxctl --local-test list", &[], 7), here(own, false));
+        assert_eq!(choose("noxctl list", &[], 0), here(SYSTEM_SOCKET, false));
     }
 
     #[test]
-    fn what_is_meant_for_a_remote_backend_never_runs_here() {
-        let url = (BASE_URL_ENV, "http://127.0.0.1:8080");
-        assert_eq!(choose(None, false, &[url], 7), None);
-        assert_eq!(choose(None, false, &[url, (SOCKET_ENV, "")], 7), None);
-        assert!(choose(None, false, &[(BASE_URL_ENV, "")], 7).is_some());
-        assert!(choose(None, true, &[url], 7).is_some());
-        assert!(choose(Some("/s"), false, &[url], 7).is_some());
-        assert!(choose(None, false, &[url, (SOCKET_ENV, "/e")], 7).is_some());
+    fn what_is_meant_for_a_backend_never_runs_here() {
+        let url = (BASE_URL_ENV, "http://127.0.0.1:8080/");
+        let backend = || Err("http://127.0.0.1:8080".to_owned());
+        assert_eq!(choose("noxctl list", &[url], 7), backend());
+        assert_eq!(choose("noxctl list", &[url, (SOCKET_ENV, "")], 7), backend());
+        let flag = "noxctl --base-url http://127.0.0.1:8080 list";
+        assert_eq!(choose(flag, &[(SOCKET_ENV, "/e"), (BASE_URL_ENV, "x")], 7), backend());
+        choose("noxctl list", &[(BASE_URL_ENV, "")], 7).unwrap();
+        choose("noxctl --local-test list", &[url], 7).unwrap();
+        choose("noxctl --socket /s list", &[url], 7).unwrap();
+        choose("noxctl list", &[url, (SOCKET_ENV, "/e")], 7).unwrap();
+        for (line, vars, part) in [
+            ("noxctl list", &[(BASE_URL_ENV, "127.0.0.1")][..], "NOXRUNNER_BASE_URL"),
+            ("noxctl --socket /s list --base-url http://h", &[], "leave out one"),
+            ("noxctl --local-test list --base-url http://h", &[], "leave out one"),
+            ("noxctl list --token-file /t", &[], "--base-url"),
+        ] {
+            let error = choose(line, vars, 7).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
     }
 }

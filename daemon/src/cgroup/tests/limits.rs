@@ -69,7 +69,7 @@ pub(super) fn cpu_is_held(fx: &Fixture) {
         limited(&group, caps);
         let spinner = Program::inside(&group, SPINNER);
         eventually("it spins", || burned(spinner.pid()) > Duration::ZERO);
-        let (before, since) = (burned(spinner.pid()), Instant::now());
+        let (since, before) = (Instant::now(), burned(spinner.pid()));
         std::thread::sleep(Duration::from_millis(1500));
         let burned = burned(spinner.pid()) - before;
         let share = burned.as_secs_f64() / since.elapsed().as_secs_f64();
@@ -80,8 +80,8 @@ pub(super) fn cpu_is_held(fx: &Fixture) {
     };
     let held = share(Caps { cpu_millis: Some(200), ..Caps::default() });
     assert!(held <= 0.26, "a fifth of a processor, and it had {held}");
-    let free = share(Caps::default());
-    assert!(free > 0.3, "without a limit it had {free}");
+    // Others may have the processors for a while.
+    eventually("without a limit it has more", || share(Caps::default()) > 0.3);
 }
 
 pub(super) fn limits_can_be_changed(fx: &Fixture) {
@@ -145,8 +145,9 @@ pub(super) fn odd_limits_are_taken(fx: &Fixture) {
 pub(super) fn v1_refuses_less_memory_than_is_in_use(fx: &Fixture) {
     let hierarchy = fx.establish();
     let group = hierarchy.make().unwrap();
-    let mut holder =
-        Program::inside(&group, r#"my $x = "x" x (50 << 20); print "held\n"; sleep 100"#);
+    // A constant would be there twice, or once where perl has read it before it is in the group.
+    let script = r#"my $n = 50 << 20; my $x = "x" x $n; print "held\n"; sleep 100"#;
+    let mut holder = Program::inside(&group, script);
     assert_eq!(holder.line(), "held");
     // What could be swapped out would make room.
     limited(&group, Caps { memory_bytes: Some(100 * MIB), ..Caps::default() });

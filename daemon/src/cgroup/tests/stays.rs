@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 use super::super::hierarchy::name;
 use super::super::place::{Place, Spot};
 use super::super::{Caps, Controller, Hierarchy, Unavailable};
-use super::fixture::{Fixture, Program, SOON, lives, own_place};
+use super::fixture::{Fixture, Program, SOON, eventually, lives, own_place};
 
 /// Which group of version 2 a process is in.
 fn group_of(pid: nix::unistd::Pid) -> String {
@@ -39,7 +39,8 @@ pub(super) fn leftovers_of_a_dead_daemon_are_removed(fx: &Fixture) {
     }
     assert!(inside.iter().all(|program| lives(program.pid())));
     let next = fx.establish();
-    assert!(!inside.iter().any(|program| lives(program.pid())));
+    // Out of their groups, and on their last steps.
+    eventually("none of them lives", || !inside.iter().any(|program| lives(program.pid())));
     for parent in fx.parents() {
         assert_eq!(count(&parent).filter(|e| e.path().is_dir()).count(), 0);
     }
@@ -61,7 +62,7 @@ pub(super) fn leftovers_elsewhere_are_removed(fx: &Fixture) {
     sleeper.go();
     assert_eq!(sleeper.line(), "here");
     let hierarchy = fx.establish();
-    assert!(!lives(sleeper.pid()));
+    eventually("it lives no longer", || !lives(sleeper.pid()));
     for elsewhere in &elsewhere {
         assert!(!elsewhere.join(fx.name()).exists());
         fs::remove_dir(elsewhere).unwrap();

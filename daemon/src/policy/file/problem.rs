@@ -110,6 +110,14 @@ pub enum PolicyFileProblem {
         /// What is wrong with it.
         why: QuantityError,
     },
+    /// A length of time is none, or not within its bounds.
+    #[error("`{key}` has {value:?}: write a time from 30s to 24h")]
+    BadTime {
+        /// The key.
+        key: &'static str,
+        /// What it says.
+        value: String,
+    },
     /// It names a network that no sandbox can have.
     #[error("`{key}` has {value:?}: the networks are \"none\" and \"host\"")]
     UnknownNetwork {

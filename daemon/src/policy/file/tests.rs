@@ -90,6 +90,15 @@ fn what_an_upload_may_bring() {
 }
 
 #[test]
+fn how_long_a_command_may_run() {
+    assert_eq!(load("").unwrap().max_timeout().get(), 86_400.0);
+    for (text, seconds) in [("30s", 30.0), ("10m", 600.0), ("24h", 86_400.0)] {
+        let policy = load(format!("max_timeout = '{text}'")).unwrap();
+        assert_eq!(policy.info(false, &Means::of(Tier::Full)).max_timeout_seconds.get(), seconds);
+    }
+}
+
+#[test]
 fn a_daemon_of_root_must_be_told_that_the_hosts_network_is_allowed() {
     let text = "network_default = 'host'";
     assert_eq!(parse(text, false).unwrap().network_default(), Network::Host);
@@ -157,6 +166,13 @@ fn what_cannot_be_followed_is_named_with_what_to_do() {
             "max_upload = 5",
             "`max_upload` must have a quantity in quotes, as in \"8Gi\", not integer",
         ),
+        (
+            "max_timeout = 600",
+            "`max_timeout` must have a time in quotes, as in \"10m\", not integer",
+        ),
+        ("max_timeout = '29s'", "`max_timeout` has \"29s\": write a time from 30s to 24h"),
+        ("max_timeout = '25h'", "`max_timeout` has \"25h\": write a time from 30s to 24h"),
+        ("max_timeout = 'soon'", "`max_timeout` has \"soon\": write a time from 30s to 24h"),
         ("keep_free = 'much'", "`keep_free`: \"much\" is not a quantity"),
         ("keep_free = '0'", "`keep_free`: \"0\" is not a quantity"),
         ("network_allowed = []", "`network_default` is none (it is not set) but"),

@@ -11,8 +11,6 @@ use noxrunner_protocol::RpcError;
 use noxrunner_protocol::http::HttpError;
 use serde::Serialize;
 
-use crate::error::CallError;
-
 /// An answer, whose body may still be in the making.
 pub(super) type Answer = Response<BoxBody<Bytes, io::Error>>;
 
@@ -37,16 +35,15 @@ pub(super) fn failed(status: StatusCode, why: &str) -> Answer {
 }
 
 /// An error of a call.
-pub(super) fn refused(error: CallError) -> Answer {
-    let error = RpcError::from(error);
+pub(super) fn refused(error: &RpcError) -> Answer {
     let status = StatusCode::from_u16(error.kind.http_status());
-    json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &HttpError::from(&error))
+    json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &HttpError::from(error))
 }
 
 /// There is something here, but not by that method.
 pub(super) fn not_allowed(allowed: &'static str) -> Answer {
     let mut answer =
-        failed(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is possible here"));
+        failed(StatusCode::METHOD_NOT_ALLOWED, &format!("the method here is {allowed}"));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }

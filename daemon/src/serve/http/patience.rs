@@ -8,19 +8,18 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::{Sleep, sleep};
 
-/// How long a client may take none of its answer.
-const WRITE_PATIENCE: Duration = Duration::from_secs(30);
-
 /// A stream whose writer does not wait for ever.
 pub(super) struct Patient<S> {
     stream: S,
+    patience: Duration,
     /// Runs while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, timer: None }
+    /// For a client that may take nothing for so long.
+    pub(super) fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, patience, timer: None }
     }
 
     /// Passes on what a write came to, unless it has waited for too long.
@@ -33,7 +32,8 @@ impl<S> Patient<S> {
             self.timer = None;
             return written;
         }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(WRITE_PATIENCE)));
+        let patience = self.patience;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

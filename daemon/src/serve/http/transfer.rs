@@ -5,27 +5,21 @@ use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::unfold;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::CONTENT_TYPE;
-use hyper::http::HeaderValue;
-use hyper::{Response, StatusCode};
-use noxrunner_protocol::SessionId;
-use noxrunner_protocol::http::{ArchiveFormat, REDIRECTED, TAR};
+use hyper::body::{Bytes, Incoming};
+use noxrunner_protocol::http::ArchiveFormat;
 use noxrunner_protocol::types::UploadResult;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout, timeout_at};
 
-use super::answer::{Answer, json, refused};
+use super::pieces::{self, Piece, next};
 use crate::daemon::{Daemon, joined};
 use crate::error::CallError;
 use crate::files::{Places, archive};
 use crate::policy::PathUse;
 use crate::sandbox::gate::Pass;
+use crate::serve::service::{Packed, Place};
 
 /// Pieces of a body between the connection and the thread.
 const QUEUE: usize = 8;
@@ -33,40 +27,15 @@ const QUEUE: usize = 8;
 /// A piece of what is sent, in bytes.
 const PIECE: usize = 128 * 1024;
 
-/// How long a client may send nothing of what it has begun.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long a client may go on sending an archive that was refused already. Who
-/// writes all before reading hears the reason only so.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// Unpacks the body of a request.
-pub(super) async fn upload(
+pub(in crate::serve) async fn unpack(
     daemon: &Arc<Daemon>,
     caller: u32,
-    id: SessionId,
-    dest: Vec<u8>,
-    mut body: Incoming,
-) -> Answer {
-    let outcome = unpack(daemon, caller, &id, dest, &mut body).await;
-    if outcome.is_err() {
-        let until = Instant::now() + LINGER;
-        while let Ok(Some(Ok(_))) = timeout_at(until, body.frame()).await {}
-    }
-    match outcome {
-        Ok(result) => json(StatusCode::OK, &result),
-        Err(error) => refused(error),
-    }
-}
-
-async fn unpack(
-    daemon: &Arc<Daemon>,
-    caller: u32,
-    id: &SessionId,
-    dest: Vec<u8>,
+    to: Place,
     body: &mut Incoming,
 ) -> Result<UploadResult, CallError> {
-    let (sandbox, pass) = daemon.enter(caller, id).await?;
+    let Place { id, path: dest } = to;
+    let (sandbox, pass) = daemon.enter(caller, &id).await?;
     let permit = daemon.workers.transfer().await?;
     let names = daemon.names(sandbox.dir.path()).map_err(CallError::names)?;
     let limits = daemon.policy.upload_limits();
@@ -78,11 +47,12 @@ async fn unpack(
         let _held = held;
         let places = Places::of(&sandbox, &names);
         let dest = places.decide(&dest, PathUse::Directory)?;
-        archive::upload(&places, &dest, &mut Arriving { receive, piece: Bytes::new() }, limits)
+        let mut arriving = Arriving { receive, piece: Bytes::new(), ended: false };
+        archive::upload(&places, &dest, &mut arriving, limits)
     });
     let fed = tokio::select! {
-        fed = feed(body, &send) => fed,
-        () = pass.closing() => Err(daemon.closed(id)),
+        fed = feed(body, &send, daemon.service.wire.body_timeout) => fed,
+        () = pass.closing() => Err(daemon.closed(&id)),
     };
     // Without the word that it was all, what has arrived is thrown away.
     drop(send);
@@ -92,24 +62,13 @@ async fn unpack(
 }
 
 /// Hands on a body, and says when that was all of it. Ends early where nobody takes it any more.
-async fn feed(body: &mut Incoming, send: &mpsc::Sender<Piece>) -> Result<(), CallError> {
+async fn feed(
+    body: &mut Incoming,
+    send: &mpsc::Sender<Piece>,
+    patience: Duration,
+) -> Result<(), CallError> {
     loop {
-        let piece = match timeout(BODY_PATIENCE, body.frame()).await {
-            Err(_) => {
-                let waited = BODY_PATIENCE.as_secs();
-                let why = format!("nothing more of the archive arrived for {waited} s");
-                return Err(CallError::Invalid(why));
-            }
-            Ok(None) => Piece::End,
-            Ok(Some(Err(error))) => {
-                let why = format!("the archive did not arrive whole: {error}");
-                return Err(CallError::Invalid(why));
-            }
-            Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => Piece::Data(data),
-                Err(_trailers) => continue,
-            },
-        };
+        let piece = next(body, patience).await.map_err(CallError::Invalid)?;
         let end = matches!(piece, Piece::End);
         if send.send(piece).await.is_err() || end {
             return Ok(());
@@ -117,28 +76,20 @@ async fn feed(body: &mut Incoming, send: &mpsc::Sender<Piece>) -> Result<(), Cal
     }
 }
 
-enum Piece {
-    Data(Bytes),
-    End,
-}
-
 /// A body that is arriving, for a thread that reads it.
 struct Arriving {
     receive: mpsc::Receiver<Piece>,
     piece: Bytes,
+    ended: bool,
 }
 
 impl Read for Arriving {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
+        // Asked again, it is still the end.
+        while self.piece.is_empty() && !self.ended {
             match self.receive.blocking_recv() {
                 Some(Piece::Data(data)) => self.piece = data,
-                Some(Piece::End) => {
-                    // Asked again, it is still the end.
-                    self.receive.close();
-                    self.piece = Bytes::new();
-                    return Ok(0);
-                }
+                Some(Piece::End) => self.ended = true,
                 None => {
                     return Err(io::Error::new(
                         io::ErrorKind::ConnectionAborted,
@@ -154,27 +105,14 @@ impl Read for Arriving {
 }
 
 /// Packs a tree into the body of an answer.
-pub(super) async fn download(
+pub(in crate::serve) async fn pack(
     daemon: &Arc<Daemon>,
     caller: u32,
-    id: SessionId,
-    src: Vec<u8>,
+    from: Place,
     format: ArchiveFormat,
-) -> Answer {
-    match pack(daemon, caller, &id, src, format).await {
-        Ok(answer) => answer,
-        Err(error) => refused(error),
-    }
-}
-
-async fn pack(
-    daemon: &Arc<Daemon>,
-    caller: u32,
-    id: &SessionId,
-    src: Vec<u8>,
-    format: ArchiveFormat,
-) -> Result<Answer, CallError> {
-    let (sandbox, pass) = daemon.enter(caller, id).await?;
+) -> Result<Packed, CallError> {
+    let Place { id, path: src } = from;
+    let (sandbox, pass) = daemon.enter(caller, &id).await?;
     let permit = daemon.workers.transfer().await?;
     let names = daemon.names(sandbox.dir.path()).map_err(CallError::names)?;
     let (send, receive) = mpsc::channel(QUEUE);
@@ -208,20 +146,7 @@ async fn pack(
     }));
     // The thread tells, unless the runtime ends.
     let redirected = found.await.map_err(|_| CallError::Stopping)?.map_err(CallError::File)?;
-    let body = unfold(Some(receive), |receive| async {
-        let mut receive = receive?;
-        match receive.recv().await {
-            Some(Piece::Data(data)) => Some((Ok(Frame::data(data)), Some(receive))),
-            Some(Piece::End) => None,
-            None => Some((Err(io::Error::other("the archive is not complete")), None)),
-        }
-    });
-    let mut answer = Response::new(StreamBody::new(body).boxed());
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TAR));
-    if redirected {
-        answer.headers_mut().insert(REDIRECTED, HeaderValue::from_static("true"));
-    }
-    Ok(answer)
+    Ok(Packed { redirected, body: pieces::body(receive) })
 }
 
 /// A body on its way, for a thread that writes it.

@@ -78,6 +78,19 @@ fn damaged(what: &str) -> StageError {
     StageError::Damaged(what.to_owned())
 }
 
+/// Whether a block is a header, by its checksum.
+pub(super) fn adds_up(block: &[u8; BLOCK]) -> bool {
+    let stated = field(&Header::from_byte_slice(block).as_old().cksum);
+    // The field itself counts as spaces. Some old programs added signed bytes.
+    let (mut unsigned, mut signed) = (0_i64, 0_i64);
+    for (at, byte) in block.iter().enumerate() {
+        let byte = if (148..156).contains(&at) { b' ' } else { *byte };
+        unsigned += i64::from(byte);
+        signed += i64::from(byte.cast_signed());
+    }
+    stated == Some(unsigned) || stated == Some(signed)
+}
+
 impl<'a> Reader<'a> {
     /// One of an archive with at most `limit` members.
     pub(crate) fn new(stream: Stream<'a>, limit: u64) -> Self {
@@ -148,15 +161,7 @@ impl<'a> Reader<'a> {
 
     fn check(&self, header: &Header) -> Result<(), StageError> {
         let block = header.as_bytes();
-        let stated = field(&header.as_old().cksum);
-        // The field itself counts as spaces. Some old programs added signed bytes.
-        let (mut unsigned, mut signed) = (0_i64, 0_i64);
-        for (at, byte) in block.iter().enumerate() {
-            let byte = if (148..156).contains(&at) { b' ' } else { *byte };
-            unsigned += i64::from(byte);
-            signed += i64::from(byte.cast_signed());
-        }
-        if stated == Some(unsigned) || stated == Some(signed) {
+        if adds_up(block) {
             return Ok(());
         }
         if self.members > 0 {

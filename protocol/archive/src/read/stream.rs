@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use flate2::bufread::MultiGzDecoder;
 
 use super::BLOCK;
+use super::member::adds_up;
 use crate::StageError;
 
 /// Bytes that are read at once, and written at once where a file is that large. Pipes hold
@@ -17,11 +18,11 @@ const PAGE: u64 = 4096;
 /// How a gzip stream begins (RFC 1952, 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The input, with its first bytes put back. Remembers its own failure, which the unpacker
+/// The input, with its first block put back. Remembers its own failure, which the unpacker
 /// above it would mix up with failures of its own.
 struct Source<'a> {
     input: &'a mut dyn Read,
-    head: [u8; 2],
+    head: Box<[u8; BLOCK]>,
     head_at: usize,
     head_end: usize,
     /// Bytes that may still come.
@@ -72,7 +73,7 @@ fn retried(input: &mut dyn Read, into: &mut [u8]) -> io::Result<usize> {
 }
 
 enum Origin<'a> {
-    Plain(Source<'a>),
+    Plain(Box<Source<'a>>),
     Gzip(Box<MultiGzDecoder<BufReader<Source<'a>>>>),
 }
 
@@ -90,7 +91,7 @@ pub(crate) struct Stream<'a> {
 impl<'a> Stream<'a> {
     /// The bytes of `input`, unpacked if they are compressed by gzip, at most `limit`.
     pub(crate) fn open(input: &'a mut dyn Read, limit: u64) -> Result<Self, StageError> {
-        let mut head = [0; 2];
+        let mut head = Box::new([0; BLOCK]);
         let mut head_end = 0;
         while let Some(into) = head.get_mut(head_end..)
             && !into.is_empty()
@@ -103,16 +104,19 @@ impl<'a> Stream<'a> {
         if head_end == 0 {
             return Err(StageError::Truncated("it is empty"));
         }
+        // The name of a plain archive's first member may begin in the same way.
+        let is_plain = head_end == BLOCK && adds_up(&head);
+        let is_gzip = !is_plain && head.starts_with(&GZIP_MAGIC);
         let mut source =
             Source { input, head, head_at: 0, head_end, left: u64::MAX, failure: None };
-        let origin = if head_end == head.len() && head == GZIP_MAGIC {
+        let origin = if is_gzip {
             // Empty gzip members, as many as one likes, unpack to nothing: what is compressed
             // has a bound, too, with more to spare than deflate can add (RFC 1951, 3.2.4).
             source.left = limit.saturating_add(limit / 64).saturating_add(64 * 1024);
             let buffered = BufReader::with_capacity(64 * 1024, source);
             Origin::Gzip(Box::new(MultiGzDecoder::new(buffered)))
         } else {
-            Origin::Plain(source)
+            Origin::Plain(Box::new(source))
         };
         let buffer = vec![0; BUFFER].into_boxed_slice();
         Ok(Self { origin, buffer, start: 0, end: 0, unpacked: 0, limit })

@@ -73,6 +73,20 @@ fn long_names_and_names_that_are_not_utf_8() {
     assert_eq!(fs::read(unpacked.at(path)).unwrap(), b"in");
 }
 
+/// A plain archive begins with a name, and a name may begin with any byte.
+#[test]
+fn a_first_name_that_begins_as_gzip_does() {
+    for name in [&b"\x1f\x8b"[..], b"\x1f\x8b\x08file"] {
+        let plain = Made::default().raw(&Made::header(name, b'0', 7, b""), b"content").end();
+        for archive in [gzip(&plain), plain] {
+            let (unpacked, report) = unpack(&archive);
+            assert_eq!((report.written, report.bytes), (1, 7));
+            let content = fs::read(unpacked.at(std::ffi::OsStr::from_bytes(name))).unwrap();
+            assert_eq!(content, b"content");
+        }
+    }
+}
+
 #[test]
 fn times_to_the_nanosecond_and_before_1970() {
     let tree = Tree::new();

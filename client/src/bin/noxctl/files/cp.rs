@@ -4,7 +4,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use noxrunner_client::Transfers;
 use noxrunner_protocol::SessionId;
 use noxrunner_protocol::http::ArchiveFormat;
 use noxrunner_protocol::types::FileType;
@@ -13,9 +12,10 @@ use noxrunner_protocol::{ErrorKind, RpcError};
 use super::download::Downloaded;
 use super::items::{Item, look as look_here};
 use super::receive::{
-    Arriving, Shape, directory_of, extract, failed, notice_interrupts, print, transfers,
+    Arriving, Shape, directory_of, extract, failed, notice_interrupts, print, print_plain,
+    stopped_by,
 };
-use super::remote::{Found, RemotePath, last_name, look, means_contents};
+use super::remote::{Found, RemotePath, There, last_name, look, means_contents};
 use super::{FileError, send, upload};
 use crate::cli::{self, CpArgs, Direction};
 use crate::context::Context;
@@ -93,15 +93,15 @@ fn look_there(
     session_id: &SessionId,
     path: &[u8],
 ) -> Result<(Found, bool), CliError> {
-    let mut daemon = context.connect()?;
-    let found = look(&mut daemon, session_id, path)?;
+    let mut there = There::of(context)?;
+    let found = look(&mut there, session_id, path)?;
     if found.redirected {
         warn_outside(context, &found.path);
     }
     let parent = found.path.parent();
     // What is outside becomes the workspace, which is there.
     let parent = found.entry.is_some() || {
-        let parent = look(&mut daemon, session_id, &parent.bytes())?;
+        let parent = look(&mut there, session_id, &parent.bytes())?;
         parent.redirected || parent.entry.is_some_and(|e| e.kind == FileType::Directory)
     };
     Ok((found, parent))
@@ -116,16 +116,14 @@ fn warn_outside(context: &Context<'_>, instead: &RemotePath) {
 
 fn stream_in(context: &Context<'_>, session_id: &SessionId, path: &[u8]) -> Result<u8, CliError> {
     interrupt::exit_at_once();
-    let mut daemon = context.connect()?;
-    let found = look(&mut daemon, session_id, path)?;
+    let found = look(&mut There::of(context)?, session_id, path)?;
     let asked = found.path.show();
     let dest = match found.entry {
         Some(entry) if entry.kind == FileType::Directory => entry.path,
         Some(_) => return Err(FileError::RemoteNotADirectory { path: asked }.into()),
         None => return Err(FileError::NoRemoteDirectory { path: asked }.into()),
     };
-    let transfers = Transfers::new(daemon.socket());
-    drop(daemon);
+    let transfers = context.transfers()?;
     let progress = Progress::new(context.out, None);
     let stdin = std::io::stdin().lock();
     let result = send::forward(&transfers, session_id, &dest.bytes(), stdin, progress)?;
@@ -133,7 +131,9 @@ fn stream_in(context: &Context<'_>, session_id: &SessionId, path: &[u8]) -> Resu
         send::remark(context.out, &result, 0);
     }
     context.out.result(&result, || {
-        context.out.done(&format!("Unpacked {} entries into {}", result.written, result.dest));
+        let entries = result.written.map(|n| format!(" {n} entries")).unwrap_or_default();
+        let dest = result.dest.clone().unwrap_or_else(|| dest.show());
+        context.out.done(&format!("Unpacked{entries} into {dest}"));
         Ok(())
     })?;
     Ok(0)
@@ -145,16 +145,18 @@ fn stream_out(context: &Context<'_>, session_id: &SessionId, path: &[u8]) -> Res
     }
     interrupt::exit_at_once();
     let interrupt = notice_interrupts()?;
-    let daemon = context.connect()?;
-    let transfers = transfers(daemon.socket(), &interrupt)?;
-    drop(daemon);
+    let transfers = stopped_by(context.transfers()?, &interrupt)?;
     let path = RemotePath::workspace().join(path);
     let begun = transfers.download(session_id, &path.bytes(), ArchiveFormat::Tar);
     let begun = begun.map_err(failed)?;
     if begun.redirected {
         warn_outside(context, &RemotePath::workspace());
     }
-    print(&mut Arriving::new(begun, &interrupt, Progress::new(context.out, None)))?;
+    let mut arriving = Arriving::new(begun, &interrupt, Progress::new(context.out, None));
+    match &context.backend {
+        Some(_) => print_plain(&mut arriving)?,
+        None => print(&mut arriving)?,
+    }
     Ok(0)
 }
 
@@ -164,8 +166,7 @@ fn copy_out(
     path: &[u8],
     dst: &Path,
 ) -> Result<u8, CliError> {
-    let mut daemon = context.connect()?;
-    let found = look(&mut daemon, session_id, path)?;
+    let found = look(&mut There::of(context)?, session_id, path)?;
     let Some(entry) = found.entry else {
         let message = format!("no {} in the sandbox", found.path.show());
         let error = RpcError::new(ErrorKind::FileNotFound, message);
@@ -180,8 +181,7 @@ fn copy_out(
         _ => Shape::Directory { name: &name, mode: entry.mode },
     };
     let interrupt = notice_interrupts()?;
-    let transfers = transfers(daemon.socket(), &interrupt)?;
-    drop(daemon);
+    let transfers = stopped_by(context.transfers()?, &interrupt)?;
     let begun = transfers.download(session_id, &entry.path.bytes(), ArchiveFormat::Tar);
     let begun = begun.map_err(failed)?;
     let mut arriving = Arriving::new(begun, &interrupt, Progress::new(context.out, None));

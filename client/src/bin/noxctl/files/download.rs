@@ -9,7 +9,9 @@ use noxrunner_protocol::http::ArchiveFormat;
 use serde::Serialize;
 
 use super::FileError;
-use super::receive::{Arriving, Shape, extract, failed, notice_interrupts, print, save, transfers};
+use super::receive::{
+    Arriving, Shape, extract, failed, notice_interrupts, print, save, stopped_by,
+};
 use crate::cli::{self, DownloadArgs};
 use crate::context::Context;
 use crate::error::CliError;
@@ -92,9 +94,7 @@ pub(crate) fn download(context: &Context<'_>, args: &DownloadArgs) -> Result<u8,
         None => ArchiveFormat::Tar,
     };
     let interrupt = notice_interrupts()?;
-    let daemon = context.connect()?;
-    let transfers = transfers(daemon.socket(), &interrupt)?;
-    drop(daemon);
+    let transfers = stopped_by(context.transfers()?, &interrupt)?;
     let begun = transfers.download(&args.session_id, src, format).map_err(failed)?;
     downloaded.redirected = begun.redirected;
     let mut arriving = Arriving::new(begun, &interrupt, Progress::new(context.out, None));

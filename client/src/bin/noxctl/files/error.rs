@@ -12,18 +12,18 @@ use crate::interrupt;
 /// Why files were not copied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    #[error("no such file: {}", .0.display())]
+    #[error("File not found: {}", .0.display())]
     NotFound(PathBuf),
-    #[error("{} is a directory", .0.display())]
+    #[error("Is a directory: {}", .0.display())]
     IsADirectory(PathBuf),
-    #[error("{} is not a directory", .0.display())]
+    #[error("Not a directory: {}", .0.display())]
     NotADirectory(PathBuf),
     #[error("{} is neither a file nor a directory", .0.display())]
     Special(PathBuf),
     #[error("{}: another file has that last name too, and one would replace the other",
         .0.display())]
     SameName(PathBuf),
-    #[error("there is nothing to upload in {}", .0.display())]
+    #[error("No files to upload in {}", .0.display())]
     Nothing(PathBuf),
     #[error("cannot {step} {}: {source}", .path.display())]
     Local { step: &'static str, path: PathBuf, source: io::Error },
@@ -31,6 +31,8 @@ pub(crate) enum FileError {
     NoRemoteDirectory { path: String },
     #[error("{path} in the sandbox is not a directory")]
     RemoteNotADirectory { path: String },
+    #[error("cannot look what is at {path} in the sandbox: {why}")]
+    NotLooked { path: String, why: String },
     #[error("the archive that arrived is not that of one file")]
     NotOneFile,
     #[error("cannot pack: {0}")]
@@ -63,6 +65,7 @@ impl FileError {
             | Self::Local { .. }
             | Self::NoRemoteDirectory { .. }
             | Self::RemoteNotADirectory { .. }
+            | Self::NotLooked { .. }
             | Self::NotOneFile
             | Self::Pack(_)
             | Self::Stage(_)
@@ -79,6 +82,7 @@ impl FileError {
                 "make it first, or leave out the `/` at the end if it is to be the file's name",
             ),
             Self::Stage(StageError::NoRoom { .. }) => Some("make room, or choose another place"),
+            Self::NotLooked { .. } => Some("use upload and download, which need no shell there"),
             Self::NotOneFile => Some("has it changed meanwhile? Try again"),
             Self::NotFound(_)
             | Self::NotADirectory(_)
@@ -117,6 +121,7 @@ impl FileError {
                 ErrorKind::PayloadTooLarge
             }
             Self::Stage(StageError::NoRoom { .. }) => ErrorKind::StorageFull,
+            Self::NotLooked { .. } => ErrorKind::Unsupported,
             Self::Stage(StageError::Input(_)) | Self::Interrupted => ErrorKind::NotReady,
         }
     }

@@ -3,12 +3,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use noxrunner_archive::{Limits, Report, Rules, merge, stage, stays_beneath};
+use flate2::bufread::MultiGzDecoder;
+use noxrunner_archive::{Limits, Report, Rules, StageError, merge, stage, stays_beneath};
 use noxrunner_client::{Download, TransferError, Transfers};
 use tempfile::{Builder, NamedTempFile, TempDir};
 
@@ -23,6 +24,9 @@ const TEMPORARY: &str = ".noxctl-";
 /// What an archive may bring: as much as there is room for.
 const LIMITS: Limits =
     Limits { bytes: u64::MAX / 2, members: 10_000_000, keep_free: 64 * 1024 * 1024 };
+
+/// How what gzip(1) makes begins (RFC 1952, 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Bytes that are written at once.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -85,10 +89,13 @@ pub(super) fn failed(error: TransferError) -> CliError {
     }
 }
 
-/// Transfers that an interrupt stops.
-pub(super) fn transfers(socket: &Path, interrupt: &Interrupt) -> Result<Transfers, CliError> {
-    let wakes = interrupt.wakes().map_err(FileError::local("watch", socket))?;
-    Ok(Transfers::new(socket).stop_when_readable(wakes))
+/// The same transfers, but an interrupt stops them.
+pub(super) fn stopped_by(
+    transfers: Transfers,
+    interrupt: &Interrupt,
+) -> Result<Transfers, CliError> {
+    let wakes = interrupt.wakes().map_err(FileError::local("catch signals in", Path::new(".")))?;
+    Ok(transfers.stop_when_readable(wakes))
 }
 
 /// Begins to notice interrupts.
@@ -96,12 +103,37 @@ pub(super) fn notice_interrupts() -> Result<Interrupt, CliError> {
     Ok(Interrupt::notice().map_err(FileError::local("catch signals in", Path::new(".")))?)
 }
 
-/// Writes it to standard output.
+/// Writes it to standard output as it is.
 pub(super) fn print(arriving: &mut Arriving<'_>) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
     let mut pieces = BufReader::with_capacity(PIECE_BYTES, &mut *arriving);
-    let written = io::copy(&mut pieces, &mut stdout).and_then(|_| stdout.flush());
-    written.map_err(|e| arriving.explain(CliError::Stdout(e)))
+    print_from(&mut pieces).map_err(|e| arriving.explain(e))
+}
+
+/// Writes it to standard output as a plain archive, which a backend does not send.
+pub(super) fn print_plain(arriving: &mut Arriving<'_>) -> Result<(), CliError> {
+    let mut pieces = BufReader::with_capacity(PIECE_BYTES, &mut *arriving);
+    let printed = match pieces.fill_buf() {
+        Ok(begin) if begin.starts_with(&GZIP) => {
+            print_from(&mut BufReader::with_capacity(PIECE_BYTES, MultiGzDecoder::new(pieces)))
+        }
+        Ok(_) => print_from(&mut pieces),
+        Err(error) => Err(FileError::from(StageError::Input(error)).into()),
+    };
+    printed.map_err(|e| arriving.explain(e))
+}
+
+fn print_from(from: &mut impl BufRead) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    loop {
+        let damaged = |e: io::Error| FileError::from(StageError::Damaged(e.to_string()));
+        let piece = from.fill_buf().map_err(damaged)?;
+        if piece.is_empty() {
+            return stdout.flush().map_err(CliError::Stdout);
+        }
+        stdout.write_all(piece).map_err(CliError::Stdout)?;
+        let printed = piece.len();
+        from.consume(printed);
+    }
 }
 
 /// Writes it to a file, which is replaced only when all of it has arrived. What is no file,

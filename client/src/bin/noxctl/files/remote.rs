@@ -5,11 +5,15 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use noxrunner_client::{CallError, Connection};
+use noxrunner_protocol::http::ExecBody;
+use noxrunner_protocol::ids::TimeoutSeconds;
 use noxrunner_protocol::method::FileStatOne;
 use noxrunner_protocol::types::{FilePathParams, FileStat, FileType};
 use noxrunner_protocol::{ErrorKind, SessionId};
 
+use super::FileError;
 use super::send::wire_path;
+use crate::context::Context;
 use crate::error::CliError;
 
 /// How many links are followed on the way to what they lead to, as many as Linux does.
@@ -81,15 +85,45 @@ pub(super) struct Entry {
     pub(super) mode: u32,
 }
 
+/// Whom to ask.
+#[derive(Debug)]
+pub(super) enum There<'a> {
+    /// A daemon of this machine.
+    Daemon(Connection),
+    /// A backend, by commands that run in the sandbox.
+    Backend(&'a Context<'a>),
+}
+
+impl<'a> There<'a> {
+    /// Whoever is meant.
+    ///
+    /// # Errors
+    /// Where no daemon answers.
+    pub(super) fn of(context: &'a Context<'a>) -> Result<Self, CliError> {
+        Ok(match context.backend {
+            Some(_) => Self::Backend(context),
+            None => Self::Daemon(context.connect()?),
+        })
+    }
+}
+
 /// Looks what a path in a sandbox leads to.
 ///
 /// # Errors
-/// Whatever the daemon answers but that nothing is there.
+/// Whatever the other side answers but that nothing is there.
 pub(super) fn look(
-    daemon: &mut Connection,
+    there: &mut There<'_>,
     session_id: &SessionId,
     path: &[u8],
 ) -> Result<Found, CliError> {
+    let daemon = match there {
+        There::Daemon(daemon) => daemon,
+        There::Backend(context) => {
+            let path = RemotePath::workspace().join(path);
+            let entry = ask_shell(context, session_id, &path)?;
+            return Ok(Found { path, redirected: false, entry });
+        }
+    };
     let mut path = RemotePath::workspace().join(path);
     let stat = stat(daemon, session_id, &path)?;
     let redirected = stat.as_ref().is_some_and(|stat| stat.redirected);
@@ -101,6 +135,63 @@ pub(super) fn look(
     let link = Entry { path: path.clone(), kind: stat.entry.kind, mode: stat.entry.mode };
     let entry = follow(daemon, session_id, &path, stat)?.unwrap_or(link);
     Ok(Found { path, redirected, entry: Some(entry) })
+}
+
+/// The writable directories of a sandbox that commands can start in. Their names may be others to
+/// commands, so what is in them is named from there.
+const ROOTS: [&str; 2] = ["/workspace", "/tmp"];
+
+/// Says what the path in `$1` leads to, its permission bits, and where a link ends, from here.
+const LOOK: &str = r#"if [ -d "$1" ]; then echo directory; elif [ -f "$1" ]; then echo file
+elif [ -h "$1" ]; then echo link; elif [ -e "$1" ]; then echo special; else echo none; fi
+stat -L -c %a -- "$1" 2>/dev/null || echo 755
+here=$(pwd -P)
+[ ! -h "$1" ] || case $(readlink -f -- "$1") in
+    "$here") echo . ;;
+    "$here"/*) end=$(readlink -f -- "$1"); printf '%s\n' "${end#"$here"/}" ;;
+esac"#;
+
+/// What is at a path, by the sandbox's shell: the API of backends has no way to ask.
+fn ask_shell(
+    context: &Context<'_>,
+    session_id: &SessionId,
+    path: &RemotePath,
+) -> Result<Option<Entry>, CliError> {
+    let refused = |why: String| FileError::NotLooked { path: path.show(), why };
+    let text = String::from_utf8(path.bytes())
+        .map_err(|_| refused("it is not UTF-8, which commands cannot name".to_owned()))?;
+    let from = |root: &&str| text.strip_prefix(root).map(|rest| rest.strip_prefix('/'));
+    let (root, name) = match ROOTS.iter().find_map(|root| Some((*root, from(root)?))) {
+        Some((root, Some(rest))) => (root, format!("./{rest}")),
+        Some((root, None)) if text == root => (root, ".".to_owned()),
+        Some(_) | None => (ROOTS[0], text.clone()),
+    };
+    let Some(backend) = &context.backend else { return Ok(None) };
+    let cmd = ["sh", "-c", LOOK, "sh", &name].map(str::to_owned).to_vec();
+    let (workdir, timeout_seconds) = (Some(root.to_owned()), Some(TimeoutSeconds::default()));
+    let body = ExecBody { cmd, workdir, env: None, timeout_seconds };
+    let ran = backend.exec(session_id, &body)?;
+    if ran.exit_code != 0 {
+        let why = format!("`sh` exited with {}: {}", ran.exit_code, ran.stderr.trim());
+        return Err(refused(why).into());
+    }
+    let mut lines = ran.stdout.splitn(3, '\n');
+    let kind = match lines.next() {
+        Some("none") => return Ok(None),
+        Some("directory") => FileType::Directory,
+        Some("file") => FileType::File,
+        Some("link") => FileType::Symlink,
+        // Or another thing that is neither: nobody asks which.
+        Some("special") => FileType::Fifo,
+        Some(_) | None => return Err(refused(format!("`sh` said {:?}", ran.stdout)).into()),
+    };
+    let mode = lines.next().and_then(|mode| u32::from_str_radix(mode, 8).ok()).unwrap_or(0o755);
+    let end = lines.next().and_then(|end| end.strip_suffix('\n'));
+    let path = match end {
+        Some(end) => RemotePath(Vec::new()).join(root.as_bytes()).join(end.as_bytes()),
+        None => path.clone(),
+    };
+    Ok(Some(Entry { path, kind, mode }))
 }
 
 /// What is at the end of links, if anything is there.

@@ -5,9 +5,12 @@ use std::io::{self, Read, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use noxrunner_archive::{PackError, Packed};
 use noxrunner_client::{Connection, TransferError, Transfers};
 use noxrunner_protocol::SessionId;
+use noxrunner_protocol::http::Uploaded;
 use noxrunner_protocol::method::FileUpload;
 use noxrunner_protocol::types::{UploadParams, UploadResult};
 
@@ -47,19 +50,27 @@ pub(super) fn line(
     Ok(daemon.call::<FileUpload>(&params)?)
 }
 
-/// Packs and sends at the same time. Where packing fails the daemon sees an archive that is
-/// cut off and keeps nothing of it.
+/// Packs and sends at the same time, compressed where the way is long. Where packing fails the
+/// daemon sees an archive that is cut off and keeps nothing of it.
 pub(super) fn stream(
     transfers: &Transfers,
     session_id: &SessionId,
     dest: &[u8],
     items: &[Item],
+    compressed: bool,
     progress: Progress,
-) -> Result<(UploadResult, Packed), CliError> {
+) -> Result<(Uploaded, Packed), CliError> {
     let (writer, reader) = channel();
     std::thread::scope(|scope| {
         let packing = scope.spawn(move || -> Result<Packed, PackError> {
-            let (writer, packed) = pack(writer, items)?;
+            let (writer, packed) = match compressed {
+                false => pack(writer, items)?,
+                true => {
+                    let encoder = GzEncoder::new(writer, Compression::fast());
+                    let (encoder, packed) = pack(encoder, items)?;
+                    (encoder.finish().map_err(PackError::Output)?, packed)
+                }
+            };
             writer.end().map_err(PackError::Output)?;
             Ok(packed)
         });
@@ -87,7 +98,7 @@ pub(super) fn forward(
     dest: &[u8],
     archive: impl Read,
     progress: Progress,
-) -> Result<UploadResult, CliError> {
+) -> Result<Uploaded, CliError> {
     let mut counted = Counted { inner: archive, progress };
     transfers.upload(session_id, dest, &mut counted).map_err(|error| match error {
         TransferError::Source(e) => CliError::Stdin(e),
@@ -96,19 +107,21 @@ pub(super) fn forward(
         | TransferError::Io(_)
         | TransferError::Closed
         | TransferError::BadAnswer(_)
+        | TransferError::Remote(_)
         | TransferError::Stopped => error.into(),
     })
 }
 
 /// Says on standard error what is not where it was asked to be.
-pub(super) fn remark(out: &Out, result: &UploadResult, left_out: u64) {
+pub(super) fn remark(out: &Out, result: &Uploaded, left_out: u64) {
     if left_out > 0 {
         out.warn(&format!("{left_out} left out: named pipes, sockets or devices"));
     }
-    if result.redirected {
-        out.warn(&format!("the destination leads out of the sandbox: {} instead", result.dest));
+    if result.redirected == Some(true) {
+        let instead = result.dest.as_deref().unwrap_or("its workspace");
+        out.warn(&format!("the destination leads out of the sandbox: {instead} instead"));
     }
-    result.warnings.iter().for_each(|warning| out.warn(warning));
+    result.warnings.iter().flatten().for_each(|warning| out.warn(warning));
 }
 
 /// A path as text where it is some, otherwise as base64.

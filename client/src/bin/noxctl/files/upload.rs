@@ -2,9 +2,8 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use noxrunner_client::Transfers;
 use noxrunner_protocol::SessionId;
-use noxrunner_protocol::types::UploadResult;
+use noxrunner_protocol::http::Uploaded;
 
 use super::items::{Item, look, measure, named};
 use super::{FileError, send};
@@ -25,7 +24,8 @@ pub(crate) fn upload(context: &Context<'_>, args: &UploadArgs) -> Result<u8, Cli
     };
     let (result, files) = put(context, &args.session_id, args.dest.as_os_str().as_bytes(), &items)?;
     context.out.result(&result, || {
-        context.out.success(&format!("Uploaded {files} file(s) to {}", result.dest))
+        let dest = result.dest.as_deref().unwrap_or_default();
+        context.out.success(&format!("Uploaded {files} file(s) to {dest}"))
     })?;
     Ok(0)
 }
@@ -36,7 +36,7 @@ pub(super) fn put(
     session_id: &SessionId,
     dest: &[u8],
     items: &[Item],
-) -> Result<(UploadResult, u64), CliError> {
+) -> Result<(Uploaded, u64), CliError> {
     // The daemon keeps nothing of an upload whose connection closes.
     interrupt::exit_at_once();
     let size = measure(items);
@@ -44,19 +44,27 @@ pub(super) fn put(
         return Err(FileError::Nothing(dir.clone()).into());
     }
     // Before the connection is opened: a daemon does not wait long for a request.
-    let small = send::small(items, size)?;
-    let mut daemon = context.connect()?;
-    let (result, packed) = match small {
-        Some((archive, packed)) => (send::line(&mut daemon, session_id, dest, &archive)?, packed),
+    let small = match &context.backend {
+        Some(_) => None,
+        None => send::small(items, size)?,
+    };
+    let (mut result, packed) = match small {
+        Some((archive, packed)) => {
+            let sent = send::line(&mut context.connect()?, session_id, dest, &archive)?;
+            (sent.into(), packed)
+        }
         None => {
-            let transfers = Transfers::new(daemon.socket());
-            drop(daemon);
+            let transfers = context.transfers()?;
             let progress = Progress::new(context.out, Some(size.bytes));
-            send::stream(&transfers, session_id, dest, items, progress)?
+            let compressed = context.backend.is_some();
+            send::stream(&transfers, session_id, dest, items, compressed, progress)?
         }
     };
+    // A backend that does not say more has put it where it was told to.
+    result.dest.get_or_insert_with(|| String::from_utf8_lossy(dest).into_owned());
     if !context.out.json {
         send::remark(context.out, &result, packed.skipped);
     }
-    Ok((result.clone(), size.files.saturating_sub(result.skipped)))
+    let files = size.files.saturating_sub(result.skipped.unwrap_or_default());
+    Ok((result, files))
 }
