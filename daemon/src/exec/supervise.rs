@@ -207,7 +207,12 @@ async fn run<T>(
     };
     let (mut end, mut usage) = (End::SandboxGone, Usage::default());
     match ending {
-        None => {}
+        None => {
+            // The kernel takes the init, too, where who it killed before has not given its memory back yet.
+            if !sandbox.is_ended() && out_of_memory(sandbox).await {
+                sandbox.confines.stop(init.pid(), Stop::Memory);
+            }
+        }
         Some(Ending::Failed(step, errno)) => end = End::NotStarted(step, errno),
         Some(Ending::Ended(status, used, output, rest)) => {
             (end, usage) = (End::Own(status), used);

@@ -221,8 +221,8 @@ impl Confines {
         self.refused_seen.swap(refused, Ordering::Relaxed) < refused
     }
 
-    /// Notes that everything below an init is stopped, before that is done.
-    pub(super) fn stop(&self, init: i32, why: Stop) {
+    /// Notes why everything below an init is stopped: before the daemon does it, or after the kernel has.
+    pub fn stop(&self, init: i32, why: Stop) {
         self.lock().stopped = Some((init, why));
         if self.over.get().is_some() {
             // What it still writes until it is dead is not held against who comes to tidy up.

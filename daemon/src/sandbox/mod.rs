@@ -267,6 +267,12 @@ impl Sandbox {
             .map_or(true, |slot| slot.init.as_ref().is_some_and(|init| init.is_alive()))
     }
 
+    /// Whether it is being deleted, or has been.
+    pub fn is_ended(&self) -> bool {
+        // Whoever holds it is starting an init, so it is not.
+        self.init.try_lock().is_ok_and(|slot| slot.ended)
+    }
+
     /// Ends everything that runs in it or moves its files, waits until that is done, and lets nothing be started again.
     pub async fn end(&self) {
         let end_init = async {

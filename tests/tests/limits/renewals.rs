@@ -111,8 +111,23 @@ time.sleep(100)
     } else {
         assert_eq!(renewed.unwrap()["limits"]["memory"]["value"], "64Mi");
         is(&pending.result_within(SOON), Cause::Oom, 137, "memoryLimit");
+        takes_the_init_too(&daemon);
     }
     daemon.leaves_nothing();
+}
+
+/// No command's end gives back what files in memory take: the kernel goes on until their file system
+/// goes with the sandbox's init.
+fn takes_the_init_too(daemon: &Limited) {
+    daemon.limit("files", json!({"memoryLimit": "512Mi"})).unwrap();
+    let script = "head -c 60000000 /dev/zero > /dev/shm/x && touch ready && exec sleep 100";
+    let pending = Pending::exec(daemon, &timed("files", script, 60.0));
+    let workspace = daemon.workspace("files");
+    eventually("it has its file", SOON, || workspace.join("ready").exists());
+    daemon.limit("files", json!({"memoryLimit": "32Mi"})).unwrap();
+    is(&pending.result_within(SOON), Cause::Oom, 137, "memoryLimit");
+    let result = daemon.sh("files", "test ! -e /dev/shm/x && test -e ready");
+    is(&result, Cause::Exited, 0, "");
 }
 
 pub(crate) fn limits_outlive_the_daemon(arm: Arm) {
