@@ -166,7 +166,7 @@ mod heavy {
         let health = daemon.call("health", json!({})).unwrap();
         let features = health["isolation"]["features"].as_array().unwrap();
         let is_held = features.iter().any(|f| f.as_str().unwrap().starts_with("cgroup v"));
-        let (rounds, spins) = if is_held { (6, 10) } else { (2, 50) };
+        let (rounds, spins) = if is_held { (4, 10) } else { (2, 50) };
         for round in 0..rounds {
             let mut lasting = Vec::new();
             let mut running = Vec::new();
