@@ -94,10 +94,13 @@ fn an_upload_that_breaks_off_leaves_nothing() {
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(format!("{:x}\r\n", archive.len()).as_bytes()).unwrap();
     stream.write_all(&archive).unwrap();
+    // Made by the first upload that gets there.
+    let staging = both.backend.workspace("s").with_file_name("staging");
+    let staged = || std::fs::read_dir(&staging).map_or(0, Iterator::count);
+    eventually("it is staged", SOON, || staged() == 1);
     // All but the word that it was all.
     drop(stream);
-    let staging = both.backend.workspace("s").with_file_name("staging");
-    eventually("nothing is staged", SOON, || std::fs::read_dir(&staging).unwrap().count() == 0);
+    eventually("nothing is staged", SOON, || staged() == 0);
     assert_eq!(both.backend.sh("s", "ls").stdout, "");
     // Whole, it arrives.
     assert_eq!(Door::Http.upload(&both.front, "s", "d", &archive).unwrap()["written"], 1);
