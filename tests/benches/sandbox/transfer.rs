@@ -22,6 +22,9 @@ pub(crate) struct Trees<'a> {
     daemon: &'a TestDaemon,
     by: By,
     dir: TempDir,
+    /// Whether what was made stays until the end: ext4 looks long for inodes where many were just freed
+    /// (here 4,000 files took four times as long), and those of large files would fill the disk.
+    keeps: bool,
 }
 
 /// How `noxctl` reaches the daemon.
@@ -54,7 +57,8 @@ impl Kind {
 impl<'a> Trees<'a> {
     /// Makes one, and puts it into the sandbox too.
     pub(crate) fn new(daemon: &'a TestDaemon, by: By, kind: Kind) -> Self {
-        let trees = Self { daemon, by, dir: tempfile::tempdir().unwrap() };
+        let keeps = matches!(kind, Kind::Small(_));
+        let trees = Self { daemon, by, dir: tempfile::tempdir().unwrap(), keeps };
         let source = trees.source();
         fs::create_dir(&source).unwrap();
         let mut data = vec![0; 1 << 20];
@@ -77,7 +81,7 @@ impl<'a> Trees<'a> {
                 }
             }
         }
-        trees.up("kept");
+        trees.up("trees/kept");
         trees
     }
 
@@ -86,15 +90,15 @@ impl<'a> Trees<'a> {
     }
 
     /// Where something is unpacked that is not there yet.
-    fn fresh(&self, nonce: u64) -> PathBuf {
-        let fresh = self.dir.path().join(nonce.to_string());
+    fn fresh(&self, what: &str, nonce: u64) -> PathBuf {
+        let fresh = self.dir.path().join(format!("{what}{nonce}"));
         fs::create_dir(&fresh).unwrap();
         fresh
     }
 
     /// `tar` to `tar` through a pipe.
     pub(crate) fn tar(&self, nonce: u64) -> Duration {
-        let into = self.fresh(nonce);
+        let into = self.fresh("tar", nonce);
         let started = Instant::now();
         let mut packing = command("tar");
         packing.arg("-cC").arg(self.source()).arg(".").stdout(Stdio::piped());
@@ -104,19 +108,31 @@ impl<'a> Trees<'a> {
         assert!(unpacking.status().unwrap().success());
         assert!(packing.wait().unwrap().success());
         let took = started.elapsed();
-        fs::remove_dir_all(into).unwrap();
+        self.used_up(&into);
         took
     }
 
     /// `noxctl upload` as a whole process.
     pub(crate) fn upload(&self, nonce: u64) -> Duration {
-        let dest = format!("up{nonce}");
+        let dest = format!("trees/{nonce}");
         let started = Instant::now();
         self.up(&dest);
         let took = started.elapsed();
-        let params = json!({"sessionId": "bench", "path": dest, "recursive": true});
-        self.daemon.call("file.remove", params).unwrap();
+        if !self.keeps {
+            self.remove_inside(&dest);
+        }
         took
+    }
+
+    fn used_up(&self, unpacked: &Path) {
+        if !self.keeps {
+            fs::remove_dir_all(unpacked).unwrap();
+        }
+    }
+
+    fn remove_inside(&self, path: &str) {
+        let params = json!({"sessionId": "bench", "path": path, "recursive": true});
+        self.daemon.call("file.remove", params).unwrap();
     }
 
     fn up(&self, dest: &str) {
@@ -137,18 +153,17 @@ impl<'a> Trees<'a> {
 
     /// `noxctl download` as a whole process.
     pub(crate) fn download(&self, nonce: u64) -> Duration {
-        let into = self.fresh(nonce);
+        let into = self.fresh("down", nonce);
         let started = Instant::now();
-        self.noxctl(&["download", "bench", "--src", "kept", "--extract", shown(&into)]);
+        self.noxctl(&["download", "bench", "--src", "trees/kept", "--extract", shown(&into)]);
         let took = started.elapsed();
-        fs::remove_dir_all(into).unwrap();
+        self.used_up(&into);
         took
     }
 
     /// What is left of it in the sandbox.
     pub(crate) fn remove(self) {
-        let params = json!({"sessionId": "bench", "path": "kept", "recursive": true});
-        self.daemon.call("file.remove", params).unwrap();
+        self.remove_inside("trees");
     }
 }
 
