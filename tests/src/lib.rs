@@ -14,6 +14,7 @@ pub mod processes;
 pub mod python;
 mod started;
 pub mod userns;
+pub mod users;
 pub mod wire;
 
 use std::path::PathBuf;

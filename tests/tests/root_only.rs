@@ -13,6 +13,7 @@ mod root_only {
     use nix::unistd::{Uid, geteuid};
     use noxrunner_protocol::ErrorKind;
     use noxrunner_tests::processes::Family;
+    use noxrunner_tests::users::as_user;
     use noxrunner_tests::wire::{Wire, refusal};
     use noxrunner_tests::{
         SOON, Started, TestDaemon, Tier, eventually, in_both_tiers, program, run, text,
@@ -33,12 +34,8 @@ mod root_only {
 
     /// A command that another user runs.
     fn as_other(command: &Command) -> Command {
-        let mut other = Command::new("setpriv");
-        let uid = OTHER.to_string();
-        other.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--"]);
+        let mut other = as_user(OTHER);
         other.arg(command.get_program()).args(command.get_args());
-        // Not the tests' own directory, which that user may not enter.
-        other.current_dir("/").stdin(Stdio::null());
         other
     }
 

@@ -7,9 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use noxrunner_protocol::http::{self, ExecBody, Executed};
 use noxrunner_protocol::ids::TimeoutSeconds;
-use noxrunner_protocol::limits::{
-    DEFAULT_TIMEOUT_SECONDS, MAX_OUTPUT_BYTES_BASE64, MAX_OUTPUT_BYTES_UTF8,
-};
+use noxrunner_protocol::limits::{MAX_OUTPUT_BYTES_BASE64, MAX_OUTPUT_BYTES_UTF8};
 use noxrunner_protocol::types::{Cause, CreateParams, Encoding, ExecParams, ExecResult};
 use tokio::time::Instant;
 
@@ -18,10 +16,7 @@ use super::calls::{create, is_missing};
 use super::error::FrontError;
 use super::upstream::Ask;
 use crate::serve::rpc::Caller;
-
-/// What the REST API of a daemon makes of the default timeout, so that its answer comes before the
-/// published client gives up. A backend does the same by itself, and may know whole seconds only.
-const OWN_DEFAULT: f64 = DEFAULT_TIMEOUT_SECONDS - 0.5;
+use crate::serve::service::REST_DEFAULT_TIMEOUT;
 
 /// `sandbox.exec`. Dropped, it closes the connection that the backend runs the command for.
 pub(super) async fn exec(
@@ -35,7 +30,8 @@ pub(super) async fn exec(
     let deadline = caller.arrived
         + params.timeout_seconds.duration()
         + front.config.upstream.upstream_exec_grace;
-    let timeout = if params.timeout_seconds.get() == OWN_DEFAULT {
+    // A backend shortens the default by itself, and may know whole seconds only.
+    let timeout = if params.timeout_seconds.get() == REST_DEFAULT_TIMEOUT {
         TimeoutSeconds::default()
     } else {
         params.timeout_seconds

@@ -9,6 +9,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::{Bytes, Incoming};
 use nix::unistd::{Group, geteuid};
 use noxrunner_protocol::http::ArchiveFormat;
+use noxrunner_protocol::limits::DEFAULT_TIMEOUT_SECONDS;
 use noxrunner_protocol::types::{
     CreateParams, CreateResult, Deleted, ExecParams, ExecResult, SandboxRef, Touched, UploadResult,
 };
@@ -19,6 +20,10 @@ use super::connections::Connections;
 use super::rpc::Caller;
 use crate::clock::Moment;
 use crate::config::{Config, WireBounds};
+
+/// Seconds that a command gets whose REST request names no timeout, or the default one: the published
+/// client waits so long for an answer, which would come just when it gives up.
+pub const REST_DEFAULT_TIMEOUT: f64 = DEFAULT_TIMEOUT_SECONDS - 0.5;
 
 /// The daemon, as its clients' side sees it.
 #[derive(Debug)]

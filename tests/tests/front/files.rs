@@ -88,20 +88,29 @@ fn an_upload_that_breaks_off_leaves_nothing() {
     let both = Both::start();
     both.front.create("s");
     let archive = built("w", "add('x', b'x' * 1000000)");
-    let mut stream = std::os::unix::net::UnixStream::connect(&both.front.socket).unwrap();
     let head = "POST /v1/sandboxes/s/files/upload?dest=d HTTP/1.1\r\nhost: x\r\n\
                 content-type: application/x-tar\r\ntransfer-encoding: chunked\r\n\r\n";
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(format!("{:x}\r\n", archive.len()).as_bytes()).unwrap();
-    stream.write_all(&archive).unwrap();
     // Made by the first upload that gets there.
     let staging = both.backend.workspace("s").with_file_name("staging");
     let staged = || std::fs::read_dir(&staging).map_or(0, Iterator::count);
-    eventually("it is staged", SOON, || staged() == 1);
-    // All but the word that it was all.
-    drop(stream);
-    eventually("nothing is staged", SOON, || staged() == 0);
-    assert_eq!(both.backend.sh("s", "ls").stdout, "");
+    for hangs_up in [true, false] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&both.front.socket).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(format!("{:x}\r\n", archive.len()).as_bytes()).unwrap();
+        stream.write_all(&archive).unwrap();
+        eventually("it is staged", SOON, || staged() == 1);
+        // All but the word that it was all.
+        if !hangs_up {
+            stream.shutdown(Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 400 ") || answer.is_empty(), "{answer}");
+        }
+        drop(stream);
+        eventually("nothing is staged", SOON, || staged() == 0);
+        assert_eq!(both.backend.sh("s", "ls").stdout, "");
+    }
     // Whole, it arrives.
     assert_eq!(Door::Http.upload(&both.front, "s", "d", &archive).unwrap()["written"], 1);
 }

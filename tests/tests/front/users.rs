@@ -18,40 +18,12 @@ fn the_daemons_own_user_has_its_ids_as_they_are() {
 }
 
 mod root_only {
-    use std::process::{Command, Stdio};
-
-    use nix::unistd::geteuid;
-    use noxrunner_tests::{run, text};
+    use noxrunner_tests::users::curl_as;
 
     use super::*;
 
     /// No user of this machine's.
     const OTHER: u32 = 65_533;
-
-    /// What curl prints as that user.
-    #[track_caller]
-    fn curl(front: &TestDaemon, arguments: &[&str], path: &str) -> String {
-        assert!(geteuid().is_root(), "leave the group root_only out where you are not root");
-        let uid = OTHER.to_string();
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--reuid",
-            &uid,
-            "--regid",
-            &uid,
-            "--clear-groups",
-            "--",
-            "curl",
-            "--silent",
-        ]);
-        command
-            .args(["--noproxy", "*", "--max-time", "20", "--write-out", " %{http_code}"])
-            .args(arguments);
-        command.arg(format!("http://{}{path}", front.http())).current_dir("/");
-        let output = run(command.stdin(Stdio::null()));
-        assert!(output.status.success(), "{output:?}");
-        text(&output.stdout)
-    }
 
     #[test]
     fn two_users_of_one_id_do_not_meet() {
@@ -60,7 +32,7 @@ mod root_only {
         let front = TestDaemon::front_of(&server.url, &arguments);
         front.create("s");
         let put = ["--request", "PUT"];
-        assert!(curl(&front, &put, "/v1/sandboxes/s").ends_with(" 200"));
+        assert!(curl_as(OTHER, &front, &put, "/v1/sandboxes/s").ends_with(" 200"));
         let lines: Vec<String> = server.asked().into_iter().map(|asked| asked.line).collect();
         assert_eq!(lines, ["PUT /v1/sandboxes/s", "PUT /v1/sandboxes/u65533.s"]);
         // Root sees all, by the names that lead there.
@@ -71,13 +43,13 @@ mod root_only {
         assert_eq!((seen(0), seen(1)), ((json!("s"), json!(0)), (json!("u65533.s"), json!(OTHER))));
         let list = json!({"jsonrpc": "2.0", "id": 1, "method": "sandbox.list"}).to_string();
         let post = ["--header", "content-type: application/json", "--data", &list];
-        let own = curl(&front, &post, "/");
+        let own = curl_as(OTHER, &front, &post, "/");
         let own: serde_json::Value =
             serde_json::from_str(own.strip_suffix(" 200").unwrap()).unwrap();
         let own = own["result"]["sandboxes"].as_array().unwrap().clone();
         assert_eq!((own.len(), &own[0]["sessionId"]), (1, &json!("s")));
         let long = "x".repeat(256);
-        let refused = curl(&front, &put, &format!("/v1/sandboxes/{long}"));
+        let refused = curl_as(OTHER, &front, &put, &format!("/v1/sandboxes/{long}"));
         assert!(refused.ends_with(" 400") && refused.contains("u65533."), "{refused}");
         assert_eq!(server.asked().len(), 2);
     }

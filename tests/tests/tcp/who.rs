@@ -152,51 +152,25 @@ except urllib.error.HTTPError as e:
 
 mod root_only {
     use super::*;
-    use nix::unistd::geteuid;
-    use noxrunner_tests::TestDaemon;
+    use noxrunner_tests::users::curl_as;
 
     /// Nobody in particular, and no users of this machine's.
     const OTHER: u32 = 65_534;
     const ALLOWED: u32 = 65_533;
 
-    /// What curl prints as another user.
-    #[track_caller]
-    fn curl(daemon: &TestDaemon, uid: u32, arguments: &[&str], path: &str) -> String {
-        assert!(geteuid().is_root(), "leave the group root_only out where you are not root");
-        let uid = uid.to_string();
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--reuid",
-            &uid,
-            "--regid",
-            &uid,
-            "--clear-groups",
-            "--",
-            "curl",
-            "--silent",
-        ]);
-        command
-            .args(["--noproxy", "*", "--max-time", "20", "--write-out", " %{http_code}"])
-            .args(arguments);
-        command.arg(format!("http://{}{path}", daemon.http())).current_dir("/");
-        let output = run(command.stdin(Stdio::null()));
-        assert!(output.status.success(), "{output:?}");
-        text(&output.stdout)
-    }
-
     #[test]
     fn another_users_process_is_refused_unless_it_is_named() {
         let daemon = start(&["--http-allow-uid", "65533"]);
         let put = ["--request", "PUT"];
-        let refused = curl(&daemon, OTHER, &put, "/v1/sandboxes/s");
+        let refused = curl_as(OTHER, &daemon, &put, "/v1/sandboxes/s");
         assert!(refused.ends_with(" 401") && refused.contains("id 65534"), "{refused}");
         assert_eq!(daemon.directories(), [""; 0]);
-        assert!(curl(&daemon, 0, &put, "/v1/sandboxes/s").ends_with(" 200"));
+        assert!(curl_as(0, &daemon, &put, "/v1/sandboxes/s").ends_with(" 200"));
         // Who is named has sandboxes of its own.
         let touch = ["--request", "POST"];
-        let other = curl(&daemon, ALLOWED, &touch, "/v1/sandboxes/s/touch");
+        let other = curl_as(ALLOWED, &daemon, &touch, "/v1/sandboxes/s/touch");
         assert!(other.ends_with(" 404"), "{other}");
-        assert!(curl(&daemon, ALLOWED, &put, "/v1/sandboxes/t").ends_with(" 200"));
+        assert!(curl_as(ALLOWED, &daemon, &put, "/v1/sandboxes/t").ends_with(" 200"));
         let found = daemon.call("sandbox.get", json!({"sessionId": "t"})).unwrap();
         assert_eq!(found["ownerUid"], ALLOWED);
         assert!(!daemon.log().contains("panic"));
@@ -207,8 +181,8 @@ mod root_only {
         let dir = tempfile::Builder::new().prefix("noxtest.").tempdir().unwrap();
         let file = token_file(dir.path(), "correct-horse-battery", 0o400);
         let daemon = start(&["--http-token-file", &file]);
-        assert!(curl(&daemon, OTHER, &[], "/healthz").ends_with(" 401"));
+        assert!(curl_as(OTHER, &daemon, &[], "/healthz").ends_with(" 401"));
         let token = ["--header", "authorization: Bearer correct-horse-battery"];
-        assert_eq!(curl(&daemon, OTHER, &token, "/healthz"), "OK\n 200");
+        assert_eq!(curl_as(OTHER, &daemon, &token, "/healthz"), "OK\n 200");
     }
 }

@@ -10,16 +10,14 @@ use serde::Deserializer;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::serve::service::REST_DEFAULT_TIMEOUT;
+
 /// What the API has of a `sandbox.create`.
 const CREATE: [&str; 5] =
     ["ttlSeconds", "image", "cpuLimit", "memoryLimit", "ephemeralStorageLimit"];
 
 /// What it has of a `sandbox.exec`.
 const EXEC: [&str; 4] = ["cmd", "workdir", "env", "timeoutSeconds"];
-
-/// What a command gets that would be answered just when the published client gives up: that waits
-/// 30 seconds for an answer, which is also what a command gets by default.
-const WITHIN_CLIENTS_PATIENCE: f64 = DEFAULT_TIMEOUT_SECONDS - 0.5;
 
 /// Params, and what of the request was not one.
 #[derive(Debug)]
@@ -45,7 +43,7 @@ pub(super) fn exec(body: &[u8], id: &SessionId) -> Result<Read<ExecParams>, Stri
     let mut read: Read<ExecParams> = read(body, id, &EXEC)?;
     if read.params.timeout_seconds.get() == DEFAULT_TIMEOUT_SECONDS {
         read.params.timeout_seconds =
-            TimeoutSeconds::try_from(WITHIN_CLIENTS_PATIENCE).map_err(|e| e.to_string())?;
+            TimeoutSeconds::try_from(REST_DEFAULT_TIMEOUT).map_err(|e| e.to_string())?;
     }
     Ok(read)
 }
